@@ -1,0 +1,56 @@
+# Everything is set up by the first command that needs it; PYTHON chooses the interpreter.
+PYTHON ?= python3
+VENV ?= .venv
+MODELS_VENV ?= .venv-models
+BIN := $(VENV)/bin
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test test-slow test-models lint bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/echocart demo $(if $(ONCE),--once)
+
+test: $(VENV)/.test lint
+	@sh tests/system_packages.sh
+	$(BIN)/python -m pytest -m "not slow and not models" $(ARGS)
+
+test-slow: $(VENV)/.test
+	@sh tests/system_packages.sh
+	$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
+
+test-models: $(MODELS_VENV)/.ready
+	$(MODELS_VENV)/bin/python -m pytest -m models $(ARGS) tests/models
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+bench: $(VENV)/.test
+	@sh tests/system_packages.sh
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) $(MODELS_VENV) demo artefacts
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Echocart needs Python 3.10 or newer: make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "Python can't make an environment: apt install python3-venv"; exit 1; }
+
+$(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "installing Echocart into $(VENV) (about 250 MB to download, once)"
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml | $(VENV)/bin/python
+	@echo "installing Echocart and its test tools into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/.demo
+
+$(MODELS_VENV)/.ready: pyproject.toml
+	@$(PYTHON) -m venv $(MODELS_VENV)
+	@$(MODELS_VENV)/bin/python $(PIP_INSTALL) --editable '.[train]' pytest pytest-timeout
+	@touch $@

@@ -1,0 +1,5 @@
+"""`python -m appliance` is `echocart`."""
+
+from appliance.cli import main
+
+main()

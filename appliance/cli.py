@@ -1,0 +1,166 @@
+"""`echocart`: the command people type. Each command imports what it needs when it runs."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from appliance import __version__
+from appliance.errors import ApplianceError
+
+DEFAULT_CONFIG = Path("/etc/echocart/echocart.toml")
+
+app = typer.Typer(
+    name="echocart",
+    help="Receives echo loops, draws the left heart on every frame, lets a sonographer decide,"
+    " delivers the result. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Config = Annotated[
+    Path,
+    typer.Option("--config", envvar="ECHOCART_CONFIG", help="the box's TOML file"),
+]
+
+
+@app.command()
+def run(
+    config: Config = DEFAULT_CONFIG,
+    only: Annotated[
+        str, typer.Option(help="comma-separated services to run: scp,engine,webui,sync")
+    ] = "",
+) -> None:
+    """Run the services of the box until Ctrl-C."""
+    from appliance.config import load
+    from appliance.supervisor import SERVICES, Supervisor
+    from appliance.supervisor import run as run_supervisor
+
+    settings = load(config)
+    names = [name.strip() for name in only.split(",") if name.strip()] or list(SERVICES)
+    if unknown := [name for name in names if name not in SERVICES]:
+        raise ApplianceError(
+            "run the services",
+            f"there is no service called {', '.join(unknown)}",
+            f"Services: {', '.join(SERVICES)}.",
+        )
+    if "webui" in names:
+        typer.echo(f"review page: http://{settings.webui.host}:{settings.webui.port}", err=True)
+    run_supervisor(Supervisor(config, names, on_restart=lambda text: typer.echo(text, err=True)))
+
+
+@app.command()
+def demo(
+    once: Annotated[
+        bool, typer.Option("--once", help="accept by itself, check the result, and end")
+    ] = False,
+    directory: Annotated[
+        Path, typer.Option("--dir", help="where each run gets a directory of its own")
+    ] = Path("demo"),
+    loop: Annotated[
+        Path | None, typer.Option(help="another cine loop than the sample of pydicom-data")
+    ] = None,
+) -> None:
+    """Run the whole way once on a real loop: send, masks, review, SEG."""
+    from appliance.demo import Demo
+
+    Demo(directory, loop).run(once=once)
+
+
+@app.command()
+def check(config: Config = DEFAULT_CONFIG) -> None:
+    """Explain every mistake in the configuration, and what on this machine is in its way."""
+    from appliance.check import check as find
+
+    findings = find(config)
+    for finding in findings:
+        typer.echo(f"{'ok    ' if finding.ok else 'broken'}  {finding.subject}: {finding.text}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines, one object")] = False,
+) -> None:
+    """Show every received instance: state, reason, review, deliveries, times. No patient data."""
+    from appliance.config import load
+    from appliance.ledger import Ledger
+    from appliance.status import instances
+
+    state_dir = load(config).box.state_dir
+    if not (state_dir / "ledger.db").exists():
+        hint = "Start the box once (`echocart run`), or name its file with --config."
+        raise ApplianceError("show the status", f"no box has run in {state_dir} yet", hint)
+    rows = instances(Ledger(state_dir))
+    if as_json:
+        typer.echo(json.dumps({"instances": rows}, indent=1))
+    else:
+        _print_table(rows)
+
+
+@app.command()
+def send(
+    paths: Annotated[list[Path], typer.Argument(help="DICOM files or directories of them")],
+    to: Annotated[str, typer.Option("--to", help="host:port of the receiver")],
+    called: Annotated[str, typer.Option(help="AE title of the receiver")] = "ECHOCART",
+    calling: Annotated[str, typer.Option(help="AE title to send as")] = "ECHOCART-SCU",
+) -> None:
+    """Send DICOM files as an echo machine would (C-STORE), unchanged."""
+    from appliance import scu
+
+    host, _, port = to.rpartition(":")
+    if not host or not port.isdigit():
+        hint = "Write host:port, as in 127.0.0.1:11112."
+        raise ApplianceError("send files", f"--to {to} names no port", hint)
+    outcomes = scu.send(paths, host, int(port), calling, called, on_progress=_print_outcome)
+    failed = sum(not outcome.ok for outcome in outcomes)
+    typer.echo(f"{len(outcomes) - failed} accepted, {failed} not")
+    if failed or not outcomes:
+        raise typer.Exit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def _print_outcome(outcome: Any) -> None:
+    typer.echo(f"{'ok  ' if outcome.ok else 'no  '} {outcome.path}: {outcome.text}")
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        review = row["review"]["decision"] if row["review"] else "not reviewed"
+        sent = ", ".join(f"{d['destination']} {d['state']}" for d in row["deliveries"])
+        parts = [row["state"], row["reason"], review if row["analysis"] else "", sent]
+        typer.echo(f"{row['seq']:>6}  {row['received_at']}  {row['SOPInstanceUID']}")
+        typer.echo(f"        {' · '.join(part for part in parts if part)}")
+    typer.echo(f"{len(rows)} instance{'s' if len(rows) != 1 else ''}")
+
+
+def main() -> None:
+    """Run the command line; what fails becomes one line on stderr and a non-zero status."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    try:
+        app()
+    except ApplianceError as error:
+        typer.echo(f"echocart: {error}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; Python would complain again at exit.
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+        sys.exit(141)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+"""The box's TOML file: settings a person writes, checked before anything starts."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from appliance.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Box(_Section):
+    """What the box is called and where it keeps everything."""
+
+    ae_title: str = Field(description="AE title of this box, as entered on the echo machines")
+    state_dir: Path = Field(default=Path("/var/lib/echocart"), description="ledger and images")
+    station_name: str = Field(
+        default="Echocart", max_length=16, description="StationName in results"
+    )
+
+    @field_validator("ae_title")
+    @classmethod
+    def _is_ae(cls, value: str) -> str:
+        """PS3.5 6.2: 16 characters of the default repertoire without backslash."""
+        if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}", value):
+            raise ValueError("an AE title has 1 to 16 plain characters, no backslash")
+        return value.strip()
+
+
+class Scp(_Section):
+    """How echo machines reach the box."""
+
+    host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
+    port: Port = Field(default=11112, description="DICOM port")
+    maximum_pdu: int = Field(default=131072, ge=4096, le=1 << 20, description="bytes, both ways")
+    maximum_associations: int = Field(default=50, ge=1, le=500, description="at the same time")
+    space_floor_mb: int = Field(
+        default=500, ge=0, description="below it, images are refused (A700)"
+    )
+
+
+class Engine(_Section):
+    """What draws the heart."""
+
+    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
+    precision: Literal["auto", "f32", "bf16"] = "auto"
+    threads: int = Field(default=0, ge=0, le=256, description="0 takes all cores")
+    model: str = Field(default="", description="name of a released model; empty takes the default")
+
+
+class Webui(_Section):
+    """Where the review page is."""
+
+    host: str = Field(default="127.0.0.1", description="address to listen on")
+    port: Port = Field(default=8080, description="HTTP port")
+
+    @field_validator("host")
+    @classmethod
+    def _is_loopback(cls, value: str) -> str:
+        if value not in _LOOPBACK:
+            raise ValueError(
+                "the page shows patients and has no log-in with a secret yet:"
+                " it listens on 127.0.0.1 only"
+            )
+        return value
+
+
+class Destination(_Section):
+    """Where results go after a review."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="as shown on the page")
+    kind: Literal["folder"] = "folder"
+    path: Path = Field(description="an existing directory: a USB stick, a network share")
+
+
+class Settings(_Section):
+    """Everything a site may set; only `box.ae_title` has no default."""
+
+    box: Box
+    scp: Scp = Scp()
+    engine: Engine = Engine()
+    webui: Webui = Webui()
+    destination: tuple[Destination, ...] = ()
+
+    @field_validator("destination")
+    @classmethod
+    def _names_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        names = [item.name for item in value]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two destinations are called {name!r}")
+        return value
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file.
+
+    Raises
+    ------
+    ConfigError
+        With every mistake of the file, each with its line.
+    """
+    settings, mistakes = examine(path)
+    if settings is None:
+        hint = "Mend the file; `echocart check` explains each line."
+        raise ConfigError("read the configuration", f"{path}: {'; '.join(mistakes)}", hint)
+    return settings
+
+
+def examine(path: Path) -> tuple[Settings | None, list[str]]:
+    """Return the settings, or None and every mistake as "line N: what is wrong. What to do"."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
+        return None, [f"the file can't be read ({reason}). Name it with --config FILE"]
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        return None, [f"it isn't valid TOML: {error}"]
+    try:
+        return Settings.model_validate(values), []
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_context=False)
+        return None, [_explain(text, dict(problem)) for problem in problems]
+
+
+def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
+    """Return the line (from 1) where a TOML key or its table stands, or None.
+
+    Parameters
+    ----------
+    text
+        The file.
+    location
+        Keys from the top, as pydantic gives them: ("scp", "port"), ("destination", 1, "path").
+    """
+    table, index = str(location[0]), 0
+    rest = list(location[1:])
+    if rest and isinstance(rest[0], int):
+        index = int(rest.pop(0))
+    key = str(rest[0]) if rest else None
+    current, seen, table_line = "", -1, None
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[{1,2}\s*([^\]]+?)\s*\]{1,2}", line)
+        if header:
+            current = header.group(1)
+            seen += current == table
+            if current == table and max(seen, 0) == index:
+                table_line = number
+        elif re.match(rf"\s*{re.escape(key or table)}\s*=", line):
+            inside = current == table and max(seen, 0) == index
+            if (key and inside) or (key is None and current == ""):
+                return number
+    return table_line
+
+
+def _explain(text: str, problem: dict[str, Any]) -> str:
+    location = tuple(problem["loc"])
+    name = ".".join(str(part) for part in location)
+    line = line_of(text, location)
+    where = f"line {line}: " if line else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{where}{name} is not a setting. {_did_you_mean(location)}"
+    if problem["type"] == "missing":
+        return f"{where or 'the file: '}{name} is missing. Add it; it has no default"
+    if problem["type"] in _PLAIN_WORDS:
+        problem["msg"] = _PLAIN_WORDS[problem["type"]]
+    given = f" (now {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
+    return f"{where}{name}: {problem['msg'].removeprefix('Value error, ')}{given}"
+
+
+_PLAIN_WORDS = {
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "string_type": "must be text in quotation marks",
+    "path_type": "must be a path in quotation marks",
+    "string_pattern_mismatch": "must be 1 to 32 letters, digits, - or _",
+}
+
+
+def _did_you_mean(location: tuple[int | str, ...]) -> str:
+    from difflib import get_close_matches
+
+    model: Any = Settings
+    for part in location[:-1]:
+        if isinstance(part, str):
+            model = Destination if part == "destination" else model.model_fields[part].annotation
+    known = list(model.model_fields)
+    close = get_close_matches(str(location[-1]), known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"Settings here: {', '.join(known)}"

@@ -1,0 +1,140 @@
+"""The ledger's file: opening it, transactions that can race, waiting for somebody else's change."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database
+
+from appliance.errors import LedgerError
+from appliance.ledger import schema
+
+Row = dict[str, Any]
+Parameters = Sequence[Any] | Mapping[str, Any]
+
+_BUSY_S = 10.0  # a transaction is never longer than 50 ms: a longer wait means a hung writer
+_POLL_S = 0.02  # PRAGMA data_version costs about 2 µs; 20 ms are not noticed at the bedside
+
+
+class Ledger:
+    """The SQLite file of a box. Safe to share between threads: each gets its own connection.
+
+    Parameters
+    ----------
+    state_dir
+        The box's state directory; the file is `ledger.db` in it.
+
+    Raises
+    ------
+    LedgerError
+        When the file can't be opened, is damaged, or comes from a newer release.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.path = state_dir / "ledger.db"
+        self._local = threading.local()
+        try:
+            state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+            schema.migrate(self.path, self._connect)
+        except (sqlite3.Error, OSError) as error:
+            raise LedgerError(
+                "open the ledger",
+                f"{self.path}: {error}",
+                "Check that the state directory is writable and the file system is sound.",
+            ) from error
+
+    @property
+    def db(self) -> Database:
+        """This thread's connection."""
+        if not hasattr(self._local, "db"):
+            self._local.db = Database(self._connect())
+        db: Database = self._local.db
+        return db
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+        # One process runs checkpoints (see `checkpoint`): several at once can lose a WAL
+        # reset in SQLite before 3.51.3.
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        return connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[Database]:
+        """Hold the write lock from the first statement to the commit.
+
+        A deferred BEGIN takes the lock only at the first write, so that two claims could
+        both read "free" before either writes.
+        """
+        db = self.db
+        db.conn.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+        except BaseException:
+            if db.conn.in_transaction:
+                db.conn.execute("ROLLBACK")
+            raise
+        db.conn.execute("COMMIT")
+
+    def read(self, sql: str, parameters: Parameters = ()) -> list[Row]:
+        """Return the rows of a query as dictionaries."""
+        return [dict(row) for row in self.db.conn.execute(sql, parameters)]
+
+    def read_one(self, sql: str, parameters: Parameters = ()) -> Row | None:
+        """Return the first row of a query, or None."""
+        row = self.db.conn.execute(sql, parameters).fetchone()
+        return dict(row) if row is not None else None
+
+    def data_version(self) -> int:
+        """Return a number that changes whenever another connection has committed."""
+        version: int = self.db.conn.execute("PRAGMA data_version").fetchone()[0]
+        return version
+
+    def wait_for_change(self, wait: Callable[[float], bool], timeout: float) -> bool:
+        """Wait until another connection commits.
+
+        Parameters
+        ----------
+        wait
+            Sleeps for the seconds given and returns True when the service must stop
+            (`service.Stop.wait`).
+        timeout
+            Longest wait in seconds.
+
+        Returns
+        -------
+        bool
+            True when something changed; False at the timeout or when asked to stop.
+        """
+        seen = getattr(self._local, "seen", None)
+        for _ in range(max(1, round(timeout / _POLL_S))):
+            version = self.data_version()
+            if version != seen:
+                self._local.seen = version
+                return True
+            if wait(_POLL_S):
+                return False
+        return False
+
+    def checkpoint(self) -> None:
+        """Fold the WAL into the database. Only the process that holds the checkpoint lock may."""
+        self.db.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Close this thread's connection."""
+        if hasattr(self._local, "db"):
+            self._local.db.conn.close()
+            del self._local.db
+
+
+def insert(db: Database, table: str, values: Row) -> int:
+    """Insert a row and return its integer key. Call inside a transaction."""
+    key = db.table(table).insert(values).last_pk
+    assert isinstance(key, int)
+    return key

@@ -1,0 +1,111 @@
+"""What arrived: one row for each object with content of its own, and a job to analyse it."""
+
+from dataclasses import asdict, dataclass
+
+from appliance.ledger import event
+from appliance.ledger.clock import utc_now
+from appliance.ledger.connection import Ledger, insert
+
+
+@dataclass(frozen=True)
+class Received:
+    """A stored object as the receiver describes it; text elements as decoded, "" when absent."""
+
+    SOPInstanceUID: str
+    SOPClassUID: str
+    TransferSyntaxUID: str
+    sha256: str
+    size: int
+    calling_ae_title: str
+    peer: str
+    StudyInstanceUID: str = ""
+    SeriesInstanceUID: str = ""
+    PatientID: str = ""
+    PatientName: str = ""
+    PatientBirthDate: str = ""
+    Modality: str = ""
+    Manufacturer: str = ""
+    ManufacturerModelName: str = ""
+    SeriesNumber: int = 0
+    InstanceNumber: int = 0
+    NumberOfFrames: int = 0
+    Rows: int = 0
+    Columns: int = 0
+    ContentDateTime: str = ""
+    TimezoneOffsetFromUTC: str = ""
+    SeriesDescription: str = ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where a received object stands: its row, and whether it was known.
+
+    Attributes
+    ----------
+    seq
+        Sequence number of its row; order of arrival.
+    duplicate
+        The same UID with the same bytes was here before; nothing was written.
+    differs
+        The same UID with other bytes was here before; both are kept, this one is current.
+    """
+
+    seq: int
+    duplicate: bool
+    differs: bool
+
+
+_COLUMN = {
+    "SOPInstanceUID": "sop_instance_uid",
+    "SOPClassUID": "sop_class_uid",
+    "TransferSyntaxUID": "transfer_syntax_uid",
+    "StudyInstanceUID": "study_instance_uid",
+    "SeriesInstanceUID": "series_instance_uid",
+    "PatientID": "patient_id",
+    "PatientName": "patient_name",
+    "PatientBirthDate": "patient_birth_date",
+    "Modality": "modality",
+    "Manufacturer": "manufacturer",
+    "ManufacturerModelName": "manufacturer_model_name",
+    "SeriesNumber": "series_number",
+    "InstanceNumber": "instance_number",
+    "NumberOfFrames": "number_of_frames",
+    "Rows": "rows",
+    "Columns": "columns",
+    "ContentDateTime": "content_date_time",
+    "TimezoneOffsetFromUTC": "timezone_offset_from_utc",
+    "SeriesDescription": "series_description",
+}
+
+
+def find(ledger: Ledger, SOPInstanceUID: str, sha256: str) -> int | None:
+    """Return the sequence number of an object by UID and content, or None."""
+    row = ledger.read_one(
+        "SELECT seq FROM instance WHERE sop_instance_uid = ? AND sha256 = ?",
+        [SOPInstanceUID, sha256],
+    )
+    return row["seq"] if row else None
+
+
+def record(ledger: Ledger, received: Received) -> Recorded:
+    """Write that an object is kept, and queue its analysis.
+
+    Once this returns, the row is on disk (`synchronous=FULL`) and the sender may be told so
+    (PS3.4 B.2.3). The same UID with the same bytes changes nothing; with other bytes it gets
+    a row of its own, which is current from then on.
+    """
+    values = {_COLUMN.get(name, name): value for name, value in asdict(received).items()}
+    with ledger.transaction() as db:
+        known = db.conn.execute(
+            "SELECT seq, sha256 FROM instance WHERE sop_instance_uid = ?",
+            [received.SOPInstanceUID],
+        ).fetchall()
+        for row in known:
+            if row["sha256"] == received.sha256:
+                return Recorded(row["seq"], duplicate=True, differs=False)
+        row_values = {**values, "received_at": utc_now(), "state": "received", "reason": ""}
+        seq = insert(db, "instance", row_values)
+        db.table("job").insert({"seq": seq, "state": "queued", "tries": 0})
+        detail = "same UID as an earlier object, other content" if known else ""
+        event.record(db, seq, "instance", "received", detail)
+    return Recorded(seq, duplicate=False, differs=bool(known))

@@ -1,0 +1,195 @@
+"""What a person decided about a loop: immutable rows, each naming exactly what was shown."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydicom.uid import generate_uid
+from sqlite_utils import Database
+
+from appliance.errors import LedgerError
+from appliance.ledger import event
+from appliance.ledger.clock import utc_now
+from appliance.ledger.connection import Ledger, Row, insert
+
+DECISIONS = ("accepted", "corrected", "rejected")
+
+
+class Stale(LedgerError):
+    """What was decided on is no longer what stands: the page must show the present state first."""
+
+
+class Conflict(LedgerError):
+    """The decision can't be taken until somebody resolves whose study this is."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A person's decision as the page sends it.
+
+    Attributes
+    ----------
+    analysis_sha256, patient_id
+        What was on the screen; refused when either has changed since (promise 12).
+    chunks
+        Corrected label maps only: (first frame, frame count, SHA-256) of each chunk.
+    geometry
+        `Geometry.to_dict()` of those chunks.
+    key
+        Made by the page once for a decision: the same key again is the same decision.
+    """
+
+    seq: int
+    analysis_sha256: str
+    patient_id: str
+    decision: str
+    reviewer: str
+    key: str
+    reason: str = ""
+    ed_frame: int | None = None
+    es_frame: int | None = None
+    measures: dict[str, Any] = field(default_factory=dict)
+    chunks: Sequence[tuple[int, int, str]] = ()
+    geometry: dict[str, Any] = field(default_factory=dict)
+
+
+def record(ledger: Ledger, decision: Decision, destinations: Sequence[str]) -> Row:
+    """Store a decision and queue its deliveries, together.
+
+    Parameters
+    ----------
+    ledger
+        The box's ledger.
+    decision
+        What was decided, on what.
+    destinations
+        Names of the destinations that get the result of an accept or a correction.
+
+    Returns
+    -------
+    dict
+        The review's row; the same one again for the same key.
+
+    Raises
+    ------
+    Stale
+        When the analysis, the object or its PatientID changed since the page showed it.
+    Conflict
+        When the study holds objects of two PatientIDs (promise 12). Rejecting stays possible.
+    """
+    with ledger.transaction() as db:
+        known = db.conn.execute('SELECT * FROM review WHERE "key" = ?', [decision.key]).fetchone()
+        if known is not None:
+            return _same_again(dict(known), decision)
+        analysis_id = _must_be_current(db, decision)
+        if decision.decision != "rejected":
+            _must_be_one_patient(db, decision.seq)
+        review_id = _insert(db, decision, analysis_id)
+        _withdraw_queued(db, decision.seq)
+        if decision.decision != "rejected":
+            _queue(db, review_id, decision.seq, destinations)
+        event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
+        return dict(db.conn.execute("SELECT * FROM review WHERE id = ?", [review_id]).fetchone())
+
+
+def _same_again(known: Row, decision: Decision) -> Row:
+    if known["seq"] != decision.seq or known["decision"] != decision.decision:
+        raise Stale("store a review", "its key was used before", "Load the loop again.")
+    return known
+
+
+def _must_be_current(db: Database, decision: Decision) -> int:
+    row = db.conn.execute(
+        "SELECT i.patient_id, i.state,"
+        " (SELECT max(seq) FROM instance WHERE sop_instance_uid = i.sop_instance_uid) AS newest,"
+        " (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id"
+        " FROM instance i WHERE i.seq = ?",
+        [decision.seq],
+    ).fetchone()
+    if row is None or row["analysis_id"] is None:
+        raise Stale("store a review", "this loop has no analysis", "Go back to the list.")
+    shown = db.table("analysis").get(row["analysis_id"])
+    if row["newest"] != decision.seq:
+        raise Stale(
+            "store a review",
+            "the machine has sent this loop again with other content",
+            "Go back to the list and look at the newer one.",
+        )
+    if shown["sha256"] != decision.analysis_sha256:
+        raise Stale("store a review", "the loop was analysed anew", "Look at the new masks first.")
+    if row["patient_id"] != decision.patient_id:
+        raise Stale("store a review", "the patient was changed", "Check whose loop this is.")
+    return int(row["analysis_id"])
+
+
+def _must_be_one_patient(db: Database, seq: int) -> None:
+    patients = db.conn.execute(
+        "SELECT count(DISTINCT patient_id) FROM instance WHERE study_instance_uid ="
+        " (SELECT study_instance_uid FROM instance WHERE seq = ?) AND study_instance_uid != ''",
+        [seq],
+    ).fetchone()[0]
+    if patients > 1:
+        raise Conflict(
+            "store a review",
+            "this study holds loops of two patients",
+            "Correct the patient on the echo machine and send the study again.",
+        )
+
+
+def _insert(db: Database, decision: Decision, analysis_id: int) -> int:
+    newest = db.conn.execute("SELECT max(id) FROM review WHERE seq = ?", [decision.seq])
+    row = {name: getattr(decision, name) for name in _PLAIN}
+    review_id = insert(
+        db,
+        "review",
+        {
+            **row,
+            "analysis_id": analysis_id,
+            "measures": json.dumps(decision.measures),
+            "geometry": json.dumps(decision.geometry),
+            "at": utc_now(),
+            # Allocated once, with the decision: a delivery cut short sends the same
+            # object again, never a second one.
+            "result_sop_instance_uid": generate_uid(prefix=None),
+            "result_series_instance_uid": generate_uid(prefix=None),
+            "parent": newest.fetchone()[0],
+        },
+    )
+    for first_frame, frame_count, sha256 in decision.chunks:
+        chunk = {"first_frame": first_frame, "frame_count": frame_count, "sha256": sha256}
+        insert(db, "review_chunk", {"review_id": review_id, **chunk})
+    return review_id
+
+
+_PLAIN = (
+    *("seq", "analysis_sha256", "patient_id", "decision", "reviewer", "reason", "key"),
+    *("ed_frame", "es_frame"),
+)
+
+
+def _withdraw_queued(db: Database, seq: int) -> None:
+    """A newer decision replaces what has not left yet; what has left is superseded, not recalled."""
+    db.conn.execute(
+        "UPDATE outbox SET state = 'withdrawn', changed_at = ?"
+        " WHERE seq = ? AND state = 'queued' AND owner IS NULL",
+        [utc_now(), seq],
+    )
+
+
+def _queue(db: Database, review_id: int, seq: int, destinations: Sequence[str]) -> None:
+    now = utc_now()
+    for destination in destinations:
+        db.table("outbox").insert(
+            {
+                "review_id": review_id,
+                "seq": seq,
+                "destination": destination,
+                "state": "queued",
+                "tries": 0,
+                "problem": "",
+                "queued_at": now,
+                "changed_at": now,
+            }
+        )
+        event.record(db, seq, f"delivery:{destination}", "queued")

@@ -1,0 +1,200 @@
+"""Tables and migrations of the ledger. A migration must leave the file readable by the previous release."""
+
+import fcntl
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("echocart")
+
+# Immutable means the database itself refuses, whoever asks.
+_FROZEN = """
+CREATE TRIGGER {table}_is_never_{verb} BEFORE {operation} ON {table} {when}
+BEGIN SELECT RAISE(ABORT, '{table} rows are immutable'); END
+"""
+
+
+def migrate(path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
+    """Bring the file to this release's schema, once, whichever service starts first."""
+    with path.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        connection = connect()
+        try:
+            migrations.apply(Database(connection))
+        finally:
+            connection.close()
+
+
+def _create(db: Database, name: str, pk: str, columns: dict[str, Any], **options: Any) -> None:
+    optional = options.pop("optional", ())
+    required = {column for column in columns if column != pk and column not in optional}
+    db.table(name).create(columns, pk=pk, not_null=required, strict=True, **options)
+
+
+@migrations(name="0001_first_light")
+def _first_light(db: Database) -> None:
+    _receiving(db)
+    _analysing(db)
+    _reviewing(db)
+    _delivering(db)
+
+
+def _receiving(db: Database) -> None:
+    text = dict.fromkeys(
+        [
+            "sop_instance_uid",
+            "sop_class_uid",
+            "transfer_syntax_uid",
+            "study_instance_uid",
+            "series_instance_uid",
+            "patient_id",
+            "patient_name",
+            "patient_birth_date",
+            "modality",
+            "manufacturer",
+            "manufacturer_model_name",
+            "content_date_time",
+            "timezone_offset_from_utc",
+            "series_description",
+            "sha256",
+            "calling_ae_title",
+            "peer",
+            "received_at",
+            "state",
+            "reason",
+        ],
+        str,
+    )
+    number = dict.fromkeys(
+        ["size", "number_of_frames", "rows", "columns", "series_number", "instance_number"], int
+    )
+    _create(db, "instance", "seq", {"seq": int, **text, **number})
+    instance = db.table("instance")
+    instance.create_index(["sop_instance_uid", "sha256"], unique=True)
+    instance.create_index(["study_instance_uid"])
+    # Every change of state with its time; its id is the version the page polls.
+    _create(
+        db,
+        "event",
+        "id",
+        {"id": int, "seq": int, "subject": str, "state": str, "detail": str, "at": str},
+        foreign_keys=[("seq", "instance", "seq")],
+    )
+    db.table("event").create_index(["seq"])
+
+
+def _analysing(db: Database) -> None:
+    lease = {"owner": str, "boot_id": str, "lease_until": float}
+    _create(
+        db,
+        "job",
+        "id",
+        {"id": int, "seq": int, "state": str, "tries": int, **lease},
+        foreign_keys=[("seq", "instance", "seq")],
+        optional=lease,
+    )
+    db.table("job").create_index(["state", "id"])
+    described = dict.fromkeys(
+        [
+            "model_name",
+            "model_version",
+            "model_sha256",
+            "engine",
+            "precision",
+            "geometry",
+            "timing",
+            "calibration",
+            "labels",
+            "state",
+            "opened_at",
+        ],
+        str,
+    )
+    sealed = dict.fromkeys(
+        ["sha256", "sealed_at", "measures", "per_frame", "quality", "timings"], str
+    )
+    _create(
+        db,
+        "analysis",
+        "id",
+        {"id": int, "seq": int, "frames": int, **described, **sealed},
+        foreign_keys=[("seq", "instance", "seq")],
+        optional=sealed,
+    )
+    db.table("analysis").create_index(["seq", "id"])
+    chunk = {"id": int, "analysis_id": int, "first_frame": int, "frame_count": int, "sha256": str}
+    _create(db, "chunk", "id", chunk, foreign_keys=[("analysis_id", "analysis", "id")])
+    db.table("chunk").create_index(["analysis_id", "first_frame"], unique=True)
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        when = "WHEN OLD.state = 'sealed'"
+        db.execute(_FROZEN.format(table="analysis", verb=verb, operation=operation, when=when))
+
+
+def _reviewing(db: Database) -> None:
+    text = dict.fromkeys(
+        [
+            "analysis_sha256",
+            "patient_id",
+            "decision",
+            "reviewer",
+            "reason",
+            "measures",
+            "geometry",
+            "key",
+            "at",
+            "result_sop_instance_uid",
+            "result_series_instance_uid",
+        ],
+        str,
+    )
+    numbers = {"ed_frame": int, "es_frame": int, "parent": int}
+    _create(
+        db,
+        "review",
+        "id",
+        {"id": int, "seq": int, "analysis_id": int, **text, **numbers},
+        foreign_keys=[
+            ("seq", "instance", "seq"),
+            ("analysis_id", "analysis", "id"),
+            ("parent", "review", "id"),
+        ],
+        optional=numbers,
+    )
+    db.table("review").create_index(["key"], unique=True)
+    db.table("review").create_index(["seq", "id"])
+    chunk = {"id": int, "review_id": int, "first_frame": int, "frame_count": int, "sha256": str}
+    _create(db, "review_chunk", "id", chunk, foreign_keys=[("review_id", "review", "id")])
+    db.table("review_chunk").create_index(["review_id", "first_frame"], unique=True)
+    for table in ("review", "review_chunk"):
+        for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+            db.execute(_FROZEN.format(table=table, verb=verb, operation=operation, when=""))
+
+
+def _delivering(db: Database) -> None:
+    lease = {"owner": str, "boot_id": str, "lease_until": float}
+    optional = {"sha256": str, "size": int, "next_try_at": float, "next_try_boot_id": str}
+    _create(
+        db,
+        "outbox",
+        "id",
+        {
+            "id": int,
+            "review_id": int,
+            "seq": int,
+            "destination": str,
+            "state": str,
+            "tries": int,
+            "problem": str,
+            "queued_at": str,
+            "changed_at": str,
+            **optional,
+            **lease,
+        },
+        foreign_keys=[("review_id", "review", "id"), ("seq", "instance", "seq")],
+        optional=(*optional, *lease),
+    )
+    db.table("outbox").create_index(["review_id", "destination"], unique=True)
+    db.table("outbox").create_index(["state", "id"])

@@ -1,0 +1,130 @@
+"""What the four services have in common: one main, signals, systemd's notifications, one lock."""
+
+import argparse
+import fcntl
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, NoReturn
+
+from appliance.config import Settings, load
+from appliance.errors import ApplianceError, LedgerError
+
+_CHECKPOINT_S = 30.0  # the WAL grows by about 4 MB a minute in a busy clinic
+
+
+class Stop:
+    """Tells a service to end: set by SIGTERM or SIGINT."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        """Ask the service to stop."""
+        self._event.set()
+
+    def is_set(self) -> bool:
+        """Tell whether the service was asked to stop."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleep for some seconds; True as soon as the service must stop."""
+        return self._event.wait(seconds)
+
+
+def ready(text: str) -> None:
+    """Say that the service now does its work, and in what state (sd_notify READY, STATUS)."""
+    _notify(f"READY=1\nSTATUS={text}")
+    logging.getLogger("echocart").info("ready: %s", text)
+
+
+def status(text: str) -> None:
+    """Say in a few words what the service is doing (sd_notify STATUS)."""
+    _notify(f"STATUS={text}")
+
+
+def watchdog() -> None:
+    """Say that real work went on (sd_notify WATCHDOG). Call it from the work, never from a timer."""
+    _notify("WATCHDOG=1")
+
+
+def _notify(message: str) -> None:
+    if "NOTIFY_SOCKET" not in os.environ:
+        return
+    from systemd import daemon  # type: ignore[attr-defined,unused-ignore]
+
+    daemon.notify(message)
+
+
+def main(name: str, run: Callable[[Settings, Stop], None]) -> NoReturn:
+    """Run one service until it is told to stop, and turn what fails into one line.
+
+    Parameters
+    ----------
+    name
+        `scp`, `engine`, `webui` or `sync`.
+    run
+        Gets the settings and a `Stop`; returns when the stop is set.
+    """
+    parser = argparse.ArgumentParser(prog=f"echocart-{name}")
+    parser.add_argument("--config", type=Path, required=True, help="the box's TOML file")
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format=f"echocart-{name}: %(levelname)s %(message)s"
+    )
+    stop = Stop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = load(arguments.config)
+        with _only_one(name, settings.box.state_dir):
+            _checkpoint_in_background(settings.box.state_dir, stop)
+            run(settings, stop)
+    except ApplianceError as error:
+        logging.getLogger("echocart").error("%s", error)
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _only_one(name: str, state_dir: Path) -> IO[str]:
+    """Hold the service's lock: whoever has it knows that every lease of its kind is free to take."""
+    path = state_dir / f"{name}.lock"
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+        lock = path.open("w")
+    except OSError as error:
+        raise LedgerError(
+            f"start echocart-{name}",
+            f"{path}: {os.strerror(error.errno or 0)}",
+            "Make box.state_dir writable for this user, or choose another one.",
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise LedgerError(
+            f"start echocart-{name}",
+            f"it is already running on {state_dir}",
+            "Stop the other one first, or give this one a box.state_dir of its own.",
+        ) from error
+    return lock
+
+
+def _checkpoint_in_background(state_dir: Path, stop: Stop) -> None:
+    """Whichever service gets the lock folds the WAL into the ledger; the others wait in line."""
+
+    def turn() -> None:
+        from appliance.ledger import Ledger
+
+        with (state_dir / "checkpoint.lock").open("w") as lock:
+            while not stop.wait(_CHECKPOINT_S):
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue  # another service is the one that does it
+                Ledger(state_dir).checkpoint()
+
+    threading.Thread(target=turn, name="checkpoint", daemon=True).start()

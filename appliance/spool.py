@@ -1,0 +1,218 @@
+"""Bytes on disk, atomically: a file is whole under its final name, or it is not there."""
+
+import errno
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.errors import SpoolError
+
+_BLOCK = 1 << 20  # bytes read at a time while hashing: large enough to keep SHA-256 busy
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A received object under its final name: where, how long, and its SHA-256 in hex."""
+
+    path: Path
+    sha256: str
+    size: int
+
+
+class Spool:
+    """The folder of received objects and label map chunks, each named by its SHA-256.
+
+    Parameters
+    ----------
+    state_dir
+        The box's state directory; `spool/` is made below it.
+
+    Raises
+    ------
+    SpoolError
+        When the folders can't be made.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self.root = state_dir / "spool"
+        self.incoming = self.root / "incoming"
+        self.objects = self.root / "objects"
+        self.chunks = self.root / "chunks"
+        self.cache = self.root / "cache"
+        for folder in (self.incoming, self.objects, self.chunks, self.cache):
+            try:
+                folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+            except OSError as error:
+                raise _spool_error("open the spool", folder, error) from error
+
+    def object_path(self, sha256: str) -> Path:
+        """Return the final path of a received object."""
+        return self.objects / sha256[:2] / f"{sha256}.dcm"
+
+    def chunk_path(self, sha256: str) -> Path:
+        """Return the final path of a chunk of label maps."""
+        return self.chunks / sha256[:2] / sha256
+
+    def adopt(self, incoming: Path) -> Adopted:
+        """Make a received object durable under its final name.
+
+        Parameters
+        ----------
+        incoming
+            Part 10 file below `self.incoming`, closed by its writer.
+
+        Returns
+        -------
+        Adopted
+            Final path, size in bytes and SHA-256 of the whole file.
+
+        Raises
+        ------
+        SpoolError
+            When the file or its directory can't be synced. Nothing new is left under the
+            final name; `retry` tells whether trying again can help (ENOSPC: yes, EIO: no).
+
+        Notes
+        -----
+        The caller answers 0x0000 only after this returns and the ledger has committed
+        (PS3.4 B.2.3: success means the SCP has taken responsibility), and unlinks
+        `incoming` last: a name still there at start says that the row may be missing.
+        """
+        linked: Path | None = None
+        try:
+            sha256, size = _sync_and_hash(incoming)
+            final = self.object_path(sha256)
+            _make_durable_folder(final.parent)
+            # The receiver removes its own name afterwards: link, never rename.
+            try:
+                os.link(incoming, final)
+                linked = final
+            except FileExistsError:
+                _replace_if_damaged(incoming, final, sha256)
+            _sync_folder(final.parent)
+        except OSError as error:
+            if linked is not None:
+                linked.unlink(missing_ok=True)
+            raise _spool_error("store a received object", incoming.parent, error) from error
+        return Adopted(final, sha256, size)
+
+    def put_chunk(self, data: bytes) -> str:
+        """Write a chunk durably under its SHA-256 and return that name (64 hex digits).
+
+        Raises
+        ------
+        SpoolError
+            When it can't be written or synced; nothing is left under the final name.
+        """
+        sha256 = hashlib.sha256(data).hexdigest()
+        final = self.chunk_path(sha256)
+        if final.exists() and final.stat().st_size == len(data):
+            return sha256
+        try:
+            _make_durable_folder(final.parent)
+            write_durably(final, data)
+        except OSError as error:
+            raise _spool_error("store label maps", final.parent, error) from error
+        return sha256
+
+    def read_chunk(self, sha256: str) -> bytes:
+        """Return a chunk's bytes.
+
+        Raises
+        ------
+        SpoolError
+            When the file is missing or its content no longer has that hash.
+        """
+        path = self.chunk_path(sha256)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise _spool_error("read label maps", path, error) from error
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise SpoolError(
+                "read label maps",
+                f"the chunk {sha256[:12]}… has changed on disk",
+                "The disk may be failing: check it, then have the loop analysed again.",
+            )
+        return data
+
+    def free_bytes(self) -> int:
+        """Return the bytes that may still be written to the spool's file system."""
+        room = os.statvfs(self.root)
+        return room.f_bavail * room.f_frsize
+
+
+def write_durably(path: Path, data: bytes) -> None:
+    """Write a file so that it is whole under its name or absent, also after a power cut.
+
+    Raises
+    ------
+    OSError
+        From the first step that failed; the temporary name is removed.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hex, read block by block."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _sync_and_hash(path: Path) -> tuple[str, int]:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        return hash_file(path), os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
+
+
+def _replace_if_damaged(incoming: Path, final: Path, sha256: str) -> None:
+    """An object sent twice heals a first copy that rotted: success must mean these bytes."""
+    if hash_file(final) == sha256:
+        return
+    healed = final.with_suffix(f".{secrets.token_hex(4)}.part")
+    os.link(incoming, healed)
+    healed.rename(final)
+
+
+def _make_durable_folder(folder: Path) -> None:
+    if folder.exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _spool_error(operation: str, folder: Path, error: OSError) -> SpoolError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    hint = {
+        errno.ENOSPC: "Free some space on that file system; reception resumes on its own.",
+        errno.EDQUOT: "Raise the quota of the service's user; reception resumes on its own.",
+        errno.EACCES: "Give the service's user the right to write there.",
+        errno.EROFS: "Mount the file system for writing.",
+    }.get(error.errno or 0, "Check the disk (dmesg, smartctl): it may be failing.")
+    return SpoolError(operation, f"{folder}: {os.strerror(error.errno or 0)}", hint, retry=full)

@@ -1,0 +1,72 @@
+"""Fixtures every test may use, and the rule that a skip must be listed with its reason."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY.parent / "shared"
+_ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
+_unlisted: list[str] = []
+
+
+@pytest.fixture(scope="session")
+def real_loop() -> Path:
+    """The 120-frame apical four-chamber loop of PyPI's pydicom-data."""
+    spec = find_spec("data_store")
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("pydicom-data is not installed: pip install pydicom-data")
+    return Path(spec.submodule_search_locations[0]) / "data" / "color3d_jpeg_baseline.dcm"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real ultrasound files that are not part of the repository."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip("the folder of real ultrasound files (../shared/data) is not here")
+    return folder
+
+
+@pytest.fixture
+def dcmtk() -> Iterator[None]:
+    """DCMTK's command-line tools are installed."""
+    if shutil.which("storescu") is None:
+        pytest.skip("DCMTK is not installed: apt install dcmtk")
+    yield
+
+
+def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:
+    longrepr = report.longrepr
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return text.removeprefix("Skipped: ")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        _check_skip(report.nodeid, _reason(report))
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.skipped:
+        _check_skip(report.nodeid, _reason(report))
+
+
+def _check_skip(name: str, reason: str) -> None:
+    lines = _ALLOWED_SKIPS.read_text().splitlines()
+    allowed = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not any(reason.startswith(line) for line in allowed):
+        _unlisted.append(f"{name}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Under ECHOCART_STRICT a test that did not run, and isn't known not to, is a failure."""
+    if os.environ.get("ECHOCART_STRICT") == "1" and _unlisted:
+        print("\nskipped without being listed in tests/allowed_skips.txt:")
+        for line in _unlisted:
+            print(f"  {line}")
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,259 @@
+"""State changes on the real file: what races, what repeats, what must never change."""
+
+import sqlite3
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import LedgerError
+from appliance.ledger import Ledger, analysis, delivery, reception, review, worklist
+from appliance.ledger.analysis import Claim, Opened
+from appliance.ledger.reception import Received
+from appliance.ledger.review import Conflict, Decision, Stale
+
+OPENED = Opened("net", "1.0.0", "f" * 64, "openvino", "f32", {}, 8, {}, {}, [{"label": 1}])
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path)
+
+
+def received(uid: str = "1.2.3", sha256: str = "a" * 64, **more: str) -> Received:
+    fields = {"PatientID": "P1", "StudyInstanceUID": "1.9", **more}
+    return Received(uid, "1.2.840.1", "1.2.840.2", sha256, 100, "CART", "127.0.0.1", **fields)
+
+
+def analysed(ledger: Ledger, what: Received | None = None) -> tuple[int, str]:
+    seq = reception.record(ledger, what or received()).seq
+    claim = analysis.claim(ledger, "engine", 10)
+    assert claim is not None
+    assert claim.seq == seq
+    return seq, seal(ledger, claim)
+
+
+def seal(ledger: Ledger, claim: Claim) -> str:
+    analysis_id = analysis.open(ledger, claim, OPENED)
+    analysis.add_chunk(ledger, claim, analysis_id, 0, 8, "c" * 64)
+    return analysis.seal(
+        ledger,
+        claim,
+        analysis_id,
+        measures={"ef_percent": 55},
+        per_frame=[],
+        quality={},
+        timings={},
+    )
+
+
+def decision(seq: int, sha256: str, **more: str) -> Decision:
+    plain = {"decision": "accepted", "reviewer": "AK", "key": "k1", "patient_id": "P1", **more}
+    return Decision(seq=seq, analysis_sha256=sha256, **plain)
+
+
+def test_the_same_object_twice_is_one_row_and_one_job(ledger):
+    first = reception.record(ledger, received())
+    again = reception.record(ledger, received())
+    assert (again.seq, again.duplicate) == (first.seq, True)
+    assert len(worklist.loops(ledger)) == 1
+    assert analysis.claim(ledger, "e", 10) is not None
+    assert analysis.claim(ledger, "e", 10) is None
+
+
+def test_the_same_uid_with_other_bytes_keeps_both_and_the_newest_is_current(ledger):
+    old = reception.record(ledger, received())
+    new = reception.record(ledger, received(sha256="b" * 64))
+    assert new.differs
+    assert not worklist.loop(ledger, old.seq)["current"]
+    assert worklist.loop(ledger, new.seq)["current"]
+
+
+def test_two_engines_never_get_the_same_loop(tmp_path):
+    ledger = Ledger(tmp_path)
+    for number in range(20):
+        reception.record(ledger, received(uid=f"1.2.{number}"))
+    claims: list[int] = []
+
+    def work(owner: str) -> None:
+        own = Ledger(tmp_path)
+        while claim := analysis.claim(own, owner, 60):
+            claims.append(claim.seq)
+
+    threads = [threading.Thread(target=work, args=(f"e{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(claims) == list(range(1, 21))
+
+
+def test_an_engine_that_lost_its_lease_can_store_nothing(ledger):
+    reception.record(ledger, received())
+    slow = analysis.claim(ledger, "slow", -1)  # its lease is over at once
+    fast = analysis.claim(ledger, "fast", 10)
+    assert slow is not None
+    assert fast is not None
+    assert not analysis.renew(ledger, slow, 10)
+    with pytest.raises(LedgerError, match="lease"):
+        analysis.open(ledger, slow, OPENED)
+    seal(ledger, fast)
+    assert worklist.loop(ledger, 1)["state"] == "analysed"
+
+
+def test_three_failures_set_a_loop_aside_visibly(ledger):
+    seq = reception.record(ledger, received()).seq
+    states = []
+    while claim := analysis.claim(ledger, "e", 10):
+        states.append(analysis.fail(ledger, claim, "the decoder gave up"))
+    assert states == ["received", "received", "quarantined"]
+    assert "the decoder gave up" in worklist.loop(ledger, seq)["reason"]
+
+
+def test_a_loop_that_kills_the_engine_each_time_is_set_aside(ledger):
+    seq = reception.record(ledger, received()).seq
+    for _ in range(3):
+        assert analysis.claim(ledger, "e", 600) is not None
+        assert analysis.recover(ledger) == 1
+    assert analysis.claim(ledger, "e", 600) is None
+    assert worklist.loop(ledger, seq)["state"] == "quarantined"
+
+
+def test_a_power_cut_says_nothing_against_the_loop(ledger):
+    reception.record(ledger, received())
+    for _ in range(5):
+        assert analysis.claim(ledger, "e", 600) is not None
+        ledger.db.conn.execute("UPDATE job SET boot_id = 'an earlier boot'")
+        analysis.recover(ledger)
+    assert worklist.loop(ledger, 1)["state"] == "received"
+
+
+def test_the_hash_of_an_analysis_covers_its_measures(ledger):
+    _, first = analysed(ledger)
+    _, second = analysed(ledger, received(uid="1.2.4", sha256="b" * 64))
+    assert first != second
+
+
+def test_a_review_is_stored_with_its_deliveries(ledger):
+    seq, sha256 = analysed(ledger)
+    row = review.record(ledger, decision(seq, sha256), ["usb", "share"])
+    assert row["decision"] == "accepted"
+    states = [(d["destination"], d["state"]) for d in worklist.deliveries(ledger, seq)]
+    assert states == [("usb", "queued"), ("share", "queued")]
+
+
+def test_the_same_key_is_the_same_review(ledger):
+    seq, sha256 = analysed(ledger)
+    first = review.record(ledger, decision(seq, sha256), ["usb"])
+    assert review.record(ledger, decision(seq, sha256), ["usb"]) == first
+    assert len(worklist.reviews(ledger, seq)) == 1
+    assert len(worklist.deliveries(ledger, seq)) == 1
+
+
+@pytest.mark.parametrize("changed", ["analysis_sha256", "patient_id"])
+def test_a_review_of_what_is_no_longer_shown_is_refused(ledger, changed):
+    seq, sha256 = analysed(ledger)
+    with pytest.raises(Stale):
+        review.record(ledger, replace(decision(seq, sha256), **{changed: "other"}), ["usb"])
+    assert worklist.reviews(ledger, seq) == []
+
+
+def test_a_review_of_an_object_that_came_again_is_refused(ledger):
+    seq, sha256 = analysed(ledger)
+    reception.record(ledger, received(sha256="b" * 64))
+    with pytest.raises(Stale, match="sent this loop again"):
+        review.record(ledger, decision(seq, sha256), ["usb"])
+
+
+def test_a_study_of_two_patients_blocks_accept_but_not_reject(ledger):
+    seq, sha256 = analysed(ledger)
+    reception.record(ledger, received(uid="1.2.4", sha256="b" * 64, PatientID="P2"))
+    with pytest.raises(Conflict, match="two patients"):
+        review.record(ledger, decision(seq, sha256), ["usb"])
+    review.record(ledger, decision(seq, sha256, decision="rejected"), ["usb"])
+    assert worklist.deliveries(ledger, seq) == []
+
+
+def test_a_second_review_names_its_parent_and_withdraws_what_has_not_left(ledger):
+    seq, sha256 = analysed(ledger)
+    first = review.record(ledger, decision(seq, sha256), ["usb"])
+    second = review.record(ledger, decision(seq, sha256, key="k2", decision="corrected"), ["usb"])
+    assert second["parent"] == first["id"]
+    assert [d["state"] for d in worklist.deliveries(ledger, seq)] == ["withdrawn", "queued"]
+    assert second["result_sop_instance_uid"] != first["result_sop_instance_uid"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE review SET decision = 'rejected'",
+        "DELETE FROM review",
+        "UPDATE analysis SET measures = '{}'",
+        "DELETE FROM analysis",
+    ],
+)
+def test_the_database_itself_refuses_to_change_an_answer(ledger, statement):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), [])
+    with pytest.raises(sqlite3.IntegrityError, match="immutable"):
+        ledger.db.conn.execute(statement)
+
+
+def test_a_postponed_delivery_waits_for_its_time_and_is_never_given_up(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), ["usb"])
+    for tries in range(1, 8):
+        leased = delivery.claim(ledger, "c", 10, ["usb"])
+        assert leased is not None
+        assert leased.tries == tries
+        delivery.postpone(ledger, leased, "the stick is not there", 0)
+    leased = delivery.claim(ledger, "c", 10, ["usb"])
+    assert leased is not None
+    delivery.postpone(ledger, leased, "the stick is not there", 3600)
+    assert delivery.claim(ledger, "c", 10, ["usb"]) is None
+    assert worklist.deliveries(ledger, seq)[0]["problem"] == "the stick is not there"
+
+
+def test_after_a_restart_of_the_machine_a_postponed_delivery_is_due(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), ["usb"])
+    leased = delivery.claim(ledger, "c", 10, ["usb"])
+    assert leased is not None
+    delivery.postpone(ledger, leased, "away", 3600)
+    ledger.db.conn.execute("UPDATE outbox SET next_try_boot_id = 'an earlier boot'")
+    assert delivery.claim(ledger, "c", 10, ["usb"]) is not None
+
+
+def test_a_killed_courier_tries_the_same_object_again(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), ["usb"])
+    first = delivery.claim(ledger, "c", 600, ["usb"])
+    assert delivery.claim(ledger, "c", 600, ["usb"]) is None
+    delivery.recover(ledger)
+    second = delivery.claim(ledger, "c", 600, ["usb"])
+    assert first is not None
+    assert second is not None
+    assert second.sop_instance_uid == first.sop_instance_uid
+
+
+def test_a_result_for_a_destination_that_is_gone_stays(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), ["usb"])
+    assert delivery.claim(ledger, "c", 10, ["share"]) is None
+    assert delivery.claim(ledger, "c", 10, []) is None
+    assert worklist.deliveries(ledger, seq)[0]["state"] == "queued"
+
+
+def test_a_change_wakes_the_other_services(tmp_path):
+    mine, other = Ledger(tmp_path), Ledger(tmp_path)
+    mine.wait_for_change(lambda _: False, 0.1)
+    assert not mine.wait_for_change(lambda _: False, 0.05)
+    reception.record(other, received())
+    assert mine.wait_for_change(lambda _: False, 5)
+
+
+def test_a_file_that_is_no_database_is_said_in_words(tmp_path):
+    (tmp_path / "ledger.db").write_bytes(b"not a database at all, but long enough" * 50)
+    with pytest.raises(LedgerError, match="open the ledger"):
+        Ledger(tmp_path)

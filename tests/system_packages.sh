@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs what the tests drive: real senders, archives and browsers from Debian or Ubuntu.
+# Without the right to install, it names what is missing; the tests that need it are skipped by name.
+missing=""
+command -v storescu >/dev/null || missing="$missing dcmtk"
+command -v chromium >/dev/null || missing="$missing chromium"
+command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
+command -v strace >/dev/null || missing="$missing strace"
+[ -z "$missing" ] && exit 0
+
+if [ "$(id -u)" = 0 ]; then as=""
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null; then as="sudo"
+else
+  echo "not installed, and no right to install:$missing. Tests that need them are skipped."
+  exit 0
+fi
+echo "installing$missing"
+$as env DEBIAN_FRONTEND=noninteractive apt-get update -qq &&
+  $as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null ||
+  echo "could not install$missing: tests that need them are skipped"
+exit 0
