@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,12 +31,21 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
-def dcmtk() -> Iterator[None]:
-    """DCMTK's command-line tools are installed."""
-    if shutil.which("storescu") is None:
-        pytest.skip("DCMTK is not installed: apt install dcmtk")
-    yield
+def _needs(command: str, package: str) -> None:
+    if shutil.which(command) is None:
+        pytest.skip(f"{command} is not installed: apt install {package}")
+
+
+@pytest.fixture(scope="session")
+def dcmtk() -> None:
+    """DCMTK's command-line tools, the sender of these tests, are installed."""
+    _needs("storescu", "dcmtk")
+
+
+@pytest.fixture(scope="session")
+def strace_installed() -> None:
+    """The tool that injects a disk's errors is installed."""
+    _needs("strace", "strace")
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

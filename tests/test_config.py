@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.config import examine, load
+from appliance.config import Box, Settings, examine, load
 from appliance.errors import ConfigError
 
 
@@ -78,3 +78,14 @@ def test_a_file_that_is_not_text_is_refused_in_words(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.toml"):
         load(tmp_path / "absent.toml")
+
+
+def test_the_example_names_every_setting_with_its_default():
+    path = Path(__file__).parents[1] / "docs" / "echocart.example.toml"
+    example = load(path).model_dump()
+    defaults = Settings(box=Box(ae_title="ECHOCART")).model_dump()
+    assert {**example, "destination": ()} == defaults
+    text = path.read_text()
+    for section, values in example.items():
+        for name in values[0] if section == "destination" else values:
+            assert f"\n{name} = " in text, f"{section}.{name}"

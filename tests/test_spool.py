@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from hashlib import sha256
@@ -48,7 +47,9 @@ def test_the_same_content_again_heals_a_damaged_first_copy(spool):
 
 
 @pytest.mark.parametrize(("call", "words"), [("fsync", "Input/output error")])
-def test_adopt_leaves_nothing_under_the_final_name_when_a_sync_fails(tmp_path, call, words):
+def test_adopt_leaves_nothing_under_the_final_name_when_a_sync_fails(
+    tmp_path, call, words, strace_installed
+):
     """The disk's own error, injected into the real system call."""
     script = (
         "import sys; from pathlib import Path; from appliance.spool import Spool\n"
@@ -57,10 +58,10 @@ def test_adopt_leaves_nothing_under_the_final_name_when_a_sync_fails(tmp_path, c
         "try: s.adopt(p)\n"
         "except SpoolError as e: print(e, e.retry)\n"
     )
+    strace = ("strace", "-f", "-o", "/dev/null")
     for when in (1, 2, 3):  # the file, the new directory's parent, the directory
         done = subprocess.run(
-            ["strace", "-f", "-o", "/dev/null", "-e", f"inject={call}:error=EIO:when={when}"]
-            + [sys.executable, "-c", script],
+            [*strace, "-e", f"inject={call}:error=EIO:when={when}", sys.executable, "-c", script],
             capture_output=True,
             text=True,
             cwd=Path(__file__).parents[1],
@@ -96,7 +97,7 @@ def test_a_write_that_fails_leaves_no_trace(tmp_path):
     folder.mkdir()
     with pytest.raises(TypeError):
         write_durably(folder / "a", "not bytes")  # type: ignore[arg-type]
-    assert os.listdir(folder) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_a_spool_that_can_not_be_made_names_the_folder(tmp_path):
