@@ -1,0 +1,168 @@
+"""Data elements by their positions: where each lies in a file, and whether the file holds it whole.
+
+Walked here rather than by pydicom, which stops without a word at the end of a cut file and copies
+encapsulated pixels to find their end. Encoding: PS3.5 section 7 and A.4.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from appliance.errors import Part10Error
+
+OPERATION = "read a DICOM file"
+UNDEFINED = 0xFFFFFFFF
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+PIXEL_DATA = 0x7FE00010
+# PS3.5 7.1.2: these VRs carry a 16-bit length; every other, known or yet to come, a 32-bit one.
+_SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_KNOWN = _SHORT | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
+_DEEPEST = 48  # nested sequences; real objects stay under 10
+_MOST_FRAGMENTS = 1_000_000
+
+
+class Fragment(NamedTuple):
+    """One item of encapsulated pixel data (PS3.5 A.4): file offset and length in bytes."""
+
+    offset: int
+    length: int
+
+
+class Element(NamedTuple):
+    """Where one data element lies: offsets of its tag, of its value, and just behind it.
+
+    `vr` is b"" when implicit; `length` is the one written, which may be `UNDEFINED`.
+    """
+
+    tag: int
+    vr: bytes
+    start: int
+    offset: int
+    length: int
+    end: int
+
+
+class Walker:
+    """Walks data elements, holding every length against the end of the data.
+
+    Parameters
+    ----------
+    stream
+        Seekable; read only where asked.
+    size
+        Bytes in it.
+    """
+
+    def __init__(self, stream: BinaryIO, size: int) -> None:
+        self.stream = stream
+        self.size = size
+        self.implicit = False
+        self.order = "<"
+
+    def take(self, offset: int, count: int) -> bytes:
+        """`count` bytes at `offset`; Part10Error beyond the end."""
+        if offset + count > self.size:
+            raise broken("the file ends in the middle of a data element: it was cut")
+        self.stream.seek(offset)
+        return self.stream.read(count)
+
+    def settle(self, offset: int, implicit: bool, big: bool) -> None:
+        """Take byte order and VR from the first element, where it contradicts the syntax."""
+        self.implicit, self.order = implicit, ">" if big else "<"
+        if offset + 8 > self.size:
+            return
+        first = self.take(offset, 8)
+        if first[:2] in (b"\x08\x00", b"\x00\x08"):  # group 0008 tells the byte order
+            self.order = "<" if first[0] else ">"
+        self.implicit = first[4:6] not in _KNOWN
+
+    def element(self, offset: int, implicit: bool) -> Element:
+        """The element whose tag starts at `offset`; its end is not checked."""
+        group, number = struct.unpack(self.order + "HH", self.take(offset, 4))
+        tag = group << 16 | number
+        if implicit or group == 0xFFFE:
+            (length,) = struct.unpack(self.order + "L", self.take(offset + 4, 4))
+            return Element(tag, b"", offset, offset + 8, length, offset + 8 + length)
+        vr = self.take(offset + 4, 2)
+        if vr in _SHORT:
+            (length,) = struct.unpack(self.order + "H", self.take(offset + 6, 2))
+            return Element(tag, vr, offset, offset + 8, length, offset + 8 + length)
+        if not vr.isalpha() or not vr.isupper():
+            raise broken("a data element has no valid value representation")
+        (length,) = struct.unpack(self.order + "L", self.take(offset + 8, 4))
+        return Element(tag, vr, offset, offset + 12, length, offset + 12 + length)
+
+    def elements(self, offset: int) -> Iterator[Element]:
+        """Top-level elements, each checked to lie inside the data; PixelData's end left open."""
+        while offset < self.size:
+            if self._only_zeros(offset):
+                return
+            element = self.element(offset, self.implicit)
+            if element.tag >> 16 == 0xFFFE or element.tag >> 16 == 0:
+                raise broken("an element stands where none of its kind may")
+            if element.length == UNDEFINED and element.tag != PIXEL_DATA:
+                element = element._replace(end=self._sequence_end(element, self.implicit, 0))
+            if element.length != UNDEFINED and element.end > self.size:
+                raise broken("the file ends in the middle of a data element: it was cut")
+            offset = element.end
+            if element.length == UNDEFINED and element.tag == PIXEL_DATA:
+                offset = self._fragments_end(element.offset)
+                element = element._replace(end=offset)
+            yield element
+
+    def fragments(self, offset: int) -> Iterator[Fragment]:
+        """Items of encapsulated pixel data (PS3.5 A.4), the Basic Offset Table first."""
+        for _ in range(_MOST_FRAGMENTS):
+            item = self.element(offset, True)
+            if item.tag == _SEQUENCE_END:
+                return
+            if item.tag != _ITEM or item.length == UNDEFINED or item.end > self.size:
+                raise broken("the pixel data ends in the middle of a frame: the file was cut")
+            yield Fragment(item.offset, item.length)
+            offset = item.end
+        raise broken("its pixel data are in far too many pieces")
+
+    def _fragments_end(self, offset: int) -> int:
+        for fragment in self.fragments(offset):
+            offset = fragment.offset + fragment.length
+        return offset + 8
+
+    def _sequence_end(self, sequence: Element, implicit: bool, depth: int) -> int:
+        if depth > _DEEPEST:
+            raise broken("its sequences are nested too deeply")
+        # PS3.5 6.2.2: UN of undefined length holds an implicit VR sequence.
+        implicit = implicit or sequence.vr == b"UN"
+        offset = sequence.offset
+        while True:
+            item = self.element(offset, True)
+            if item.tag == _SEQUENCE_END:
+                return item.offset
+            if item.tag != _ITEM:
+                raise broken("a sequence holds something that is no item")
+            offset = item.end
+            if item.length == UNDEFINED:
+                offset = self._item_end(item.offset, implicit, depth)
+            if offset > self.size:
+                raise broken("the file ends in the middle of a sequence: it was cut")
+
+    def _item_end(self, offset: int, implicit: bool, depth: int) -> int:
+        while True:
+            element = self.element(offset, implicit)
+            if element.tag == _ITEM_END:
+                return element.offset
+            offset = element.end
+            if element.length == UNDEFINED:
+                offset = self._sequence_end(element, implicit, depth + 1)
+
+    def _only_zeros(self, offset: int) -> bool:
+        # Some writers pad the file to a block with zeros after the last element.
+        if self.size - offset > 4096:
+            return False
+        return not any(self.take(offset, self.size - offset))
+
+
+def broken(subject: str) -> Part10Error:
+    """The error for a file whose bytes are wrong, which only its sender can mend."""
+    return Part10Error(OPERATION, subject, "Send the image again from the echo machine")

@@ -1,0 +1,6 @@
+"""`python -m appliance.scp --config FILE`: the echocart-scp service."""
+
+from appliance.scp.server import run
+from appliance.service import main
+
+main("scp", run)

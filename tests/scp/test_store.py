@@ -1,0 +1,301 @@
+"""Success means kept; anything else leaves nothing behind and tells the sender."""
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pydicom import dcmread
+
+from appliance.errors import LedgerError, Part10Error, SpoolError
+from appliance.ledger import Ledger
+from appliance.scp.store import Announced, MismatchError, NoRoomError, Store, status_of
+from appliance.scu import Outcome, send
+from appliance.spool import Spool, hash_file
+from tests.box import Box
+from tests.scp.objects import ULTRASOUND, data_set_bytes, write_object
+from tests.scp.peer import ABORT, EXPLICIT, Peer
+
+
+def stored(box: Box, SOPInstanceUID: str) -> list[Path]:
+    rows = box.ledger.read(
+        "SELECT sha256 FROM instance WHERE sop_instance_uid = ? ORDER BY seq", [SOPInstanceUID]
+    )
+    return [box.spool.object_path(row["sha256"]) for row in rows]
+
+
+def incoming(box: Box) -> list[Path]:
+    return list(box.spool.incoming.iterdir())
+
+
+def object_count(box: Box) -> int:
+    count: int = box.ledger.read("SELECT count(*) AS n FROM instance")[0]["n"]
+    return count
+
+
+def store(box: Box, data: bytes, uid: str, SOPClassUID: str = ULTRASOUND) -> int | None:
+    """Store a data set as a client that doesn't look at what it sends."""
+    with Peer(box.dicom_port) as peer:
+        peer.associate([(SOPClassUID, [EXPLICIT])])
+        peer.command(SOPClassUID, uid)
+        peer.data(data)
+        return peer.status()
+
+
+@pytest.mark.usefixtures("dcmtk")
+def test_dcmtk_echo_is_answered(receiver: Box) -> None:
+    subprocess.run(["echoscu", "127.0.0.1", str(receiver.dicom_port)], check=True)
+
+
+@pytest.mark.usefixtures("dcmtk")
+def test_dcmtk_delivers_the_same_frames(receiver: Box, real_loop: Path) -> None:
+    target = ["127.0.0.1", str(receiver.dicom_port)]
+    subprocess.run(["storescu", "-R", "-xy", *target, str(real_loop)], check=True)
+    sent = dcmread(real_loop)
+    (path, *_) = stored(receiver, sent.SOPInstanceUID)
+    kept = dcmread(path)
+    assert kept.PixelData == sent.PixelData
+    assert kept.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID
+
+
+@pytest.mark.usefixtures("dcmtk")
+def test_dcmtk_delivers_every_real_file(receiver: Box, shared_data: Path) -> None:
+    files = list(shared_data.rglob("*.dcm"))
+    before = object_count(receiver)
+    target = ["127.0.0.1", str(receiver.dicom_port)]
+    done = subprocess.run(
+        ["dcmsend", "-v", "--decompress-never", "--no-uid-checks", *target, *map(str, files)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    answers = [line for line in done.stdout.splitlines() + done.stderr.splitlines()
+               if "Received C-STORE Response" in line]  # fmt: skip
+    assert len(answers) == len(files)
+    assert all("Success" in line for line in answers)
+    assert object_count(receiver) > before
+
+
+def test_every_real_file_is_kept_byte_for_byte(receiver: Box, shared_data: Path) -> None:
+    files = {path: dcmread(path, stop_before_pixels=True) for path in shared_data.rglob("*.dcm")}
+    results = send(list(files), "127.0.0.1", receiver.dicom_port)
+    assert {sent.path: sent.text for sent in results} == dict.fromkeys(files, "stored")
+    for path, sent in files.items():
+        copies = [data_set_bytes(copy) for copy in stored(receiver, sent.SOPInstanceUID)]
+        assert data_set_bytes(path) in copies
+
+
+def test_a_kept_object_has_its_row_and_its_hash(receiver: Box, tmp_path: Path) -> None:
+    path = write_object(tmp_path / "a.dcm")
+    send([path], "127.0.0.1", receiver.dicom_port, calling_ae="CART-7")
+    uid = dcmread(path).SOPInstanceUID
+    (row,) = receiver.ledger.read("SELECT * FROM instance WHERE sop_instance_uid = ?", [uid])
+    final = receiver.spool.object_path(row["sha256"])
+    assert hash_file(final) == row["sha256"]
+    assert row["size"] == final.stat().st_size
+    assert (row["state"], row["patient_name"]) == ("received", "CANARY^PATIENT")
+    assert (row["series_number"], row["instance_number"]) == (3, 7)
+    assert (row["calling_ae_title"], row["peer"]) == ("CART-7", "127.0.0.1")
+    assert incoming(receiver) == []
+
+
+def test_the_same_object_again_is_success_and_no_news(receiver: Box, tmp_path: Path) -> None:
+    path = write_object(tmp_path / "a.dcm")
+    for _ in range(2):
+        (sent,) = send([path], "127.0.0.1", receiver.dicom_port)
+        assert sent.outcome is Outcome.STORED
+    assert len(stored(receiver, dcmread(path).SOPInstanceUID)) == 1
+
+
+def test_the_same_uid_with_other_bytes_keeps_both(receiver: Box, tmp_path: Path) -> None:
+    first = write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.1", PatientName="ONE^A")
+    second = write_object(tmp_path / "b.dcm", SOPInstanceUID="1.2.3.1", PatientName="TWO^B")
+    for path in (first, second):
+        (sent,) = send([path], "127.0.0.1", receiver.dicom_port)
+        assert sent.outcome is Outcome.STORED
+    names = [str(dcmread(path).PatientName) for path in stored(receiver, "1.2.3.1")]
+    assert names == ["ONE^A", "TWO^B"]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
+def test_a_cut_data_set_is_refused(receiver: Box, tmp_path: Path, share: float) -> None:
+    data = data_set_bytes(write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.2"))
+    status = store(receiver, data[: int(len(data) * share)], "1.2.3.2")
+    assert status is not None
+    assert status & 0xF000 == 0xC000
+    assert stored(receiver, "1.2.3.2") == incoming(receiver) == []
+
+
+@pytest.mark.parametrize(
+    "data", [b"Dear colleague, the loop is attached.\n" * 40, b"\0", b"GIF89a" + bytes(999)]
+)
+def test_what_is_not_dicom_is_refused(receiver: Box, data: bytes) -> None:
+    status = store(receiver, data, "1.2.3.3")
+    assert status is not None
+    assert status & 0xF000 in (0xC000, 0xA000)
+    assert stored(receiver, "1.2.3.3") == incoming(receiver) == []
+
+
+def test_another_uid_than_announced_is_refused(receiver: Box, tmp_path: Path) -> None:
+    data = data_set_bytes(write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.4"))
+    assert store(receiver, data, "1.2.3.5") == 0xA900
+    assert store(receiver, data, "1.2.3.4", "1.2.840.10008.5.1.4.1.1.7") == 0xA900
+    assert stored(receiver, "1.2.3.4") == stored(receiver, "1.2.3.5") == incoming(receiver) == []
+    assert store(receiver, data, "1.2.3.4") == 0
+
+
+def end_by_abort(peer: Peer) -> None:
+    peer.socket.sendall(ABORT)
+
+
+def end_by_reset(peer: Peer) -> None:
+    peer.reset()
+
+
+def end_by_closing(peer: Peer) -> None:
+    peer.socket.close()
+
+
+@pytest.mark.parametrize("end", [end_by_abort, end_by_reset, end_by_closing])
+def test_an_object_broken_off_leaves_no_file_thread_or_descriptor(
+    receiver: Box, tmp_path: Path, end: Callable[[Peer], None]
+) -> None:
+    data = data_set_bytes(write_object(tmp_path / "a.dcm", pixels=bytes(64 * 2000)))
+    process = psutil.Process(receiver.processes["scp"].pid)
+    receiver.wait_for(lambda: not incoming(receiver), "a quiet receiver")
+    threads, descriptors = process.num_threads(), process.num_fds()
+    for _ in range(5):
+        with Peer(receiver.dicom_port) as peer:
+            peer.associate([(ULTRASOUND, [EXPLICIT])])
+            peer.command(ULTRASOUND, "1.2.3.6")
+            peer.data(data[: len(data) // 2], last=False)
+            receiver.wait_for(lambda: incoming(receiver), "the object to arrive")
+            end(peer)
+        receiver.wait_for(lambda: not incoming(receiver), "the broken object to be swept")
+    receiver.wait_for(lambda: process.num_threads() <= threads, "its threads to end")
+    receiver.wait_for(lambda: process.num_fds() <= descriptors, "its descriptors to close")
+    assert stored(receiver, "1.2.3.6") == []
+
+
+def test_sweeping_spares_an_object_that_is_arriving(receiver: Box, tmp_path: Path) -> None:
+    data = data_set_bytes(write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.7"))
+    with Peer(receiver.dicom_port) as slow, Peer(receiver.dicom_port) as broken:
+        for peer in (slow, broken):
+            peer.associate([(ULTRASOUND, [EXPLICIT])])
+            peer.command(ULTRASOUND, "1.2.3.7")
+            peer.data(data[:600], last=False)
+        receiver.wait_for(lambda: len(incoming(receiver)) == 2, "both objects to arrive")
+        broken.reset()
+        receiver.wait_for(lambda: len(incoming(receiver)) == 1, "the broken one to be swept")
+        slow.data(data[600:])
+        assert slow.status() == 0
+    assert len(stored(receiver, "1.2.3.7")) == 1
+
+
+def test_below_the_space_floor_objects_are_refused(tmp_path: Path) -> None:
+    box = Box(tmp_path / "box", ["scp"])
+    more_than_any_disk = "space_floor_mb = 1000000000000"
+    box.config.write_text(box.config.read_text().replace("space_floor_mb = 10", more_than_any_disk))
+    with box:
+        (sent,) = send([write_object(tmp_path / "a.dcm")], "127.0.0.1", box.dicom_port)
+        assert (sent.status, sent.outcome) == (0xA700, Outcome.REFUSED)
+        assert "out of space" in sent.text
+        assert object_count(box) == 0
+        assert [path for path in box.spool.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_disk_that_fails_in_the_middle_of_an_object_leaves_nothing(tmp_path: Path) -> None:
+    big = write_object(tmp_path / "a.dcm", pixels=bytes(64 * 48000))
+    with Box(tmp_path / "box", ["scp"]) as box:
+        process = psutil.Process(box.processes["scp"].pid)
+        _, hard = process.rlimit(psutil.RLIMIT_FSIZE)
+        process.rlimit(psutil.RLIMIT_FSIZE, (1_000_000, hard))  # write() fails as on a full disk
+        (sent,) = send([big], "127.0.0.1", box.dicom_port)
+        assert not sent.ok
+        box.wait_for(lambda: not incoming(box), "the partial object to be swept")
+        assert box.loops() == []
+        process.rlimit(psutil.RLIMIT_FSIZE, (hard, hard))
+        (sent,) = send([big], "127.0.0.1", box.dicom_port)
+        assert sent.outcome is Outcome.STORED
+
+
+def test_the_log_holds_no_patient_data(receiver: Box, tmp_path: Path) -> None:
+    path = write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.8", PatientName="CANARY^X")
+    data = data_set_bytes(path)
+    send([path], "127.0.0.1", receiver.dicom_port)
+    store(receiver, data, "1.2.3.9")
+    store(receiver, data[:-100], "1.2.3.8")
+    log = receiver.log("scp")
+    assert "not kept" in log
+    assert "CANARY" not in log
+    assert "Traceback" not in log
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Iterator[Store]:
+    """A store without its network, to break the disk and the ledger below it."""
+    ledger = Ledger(tmp_path / "state")
+    yield Store(Spool(tmp_path / "state"), ledger, 0)
+    ledger.close()
+
+
+def arrive(local: Store, path: Path) -> tuple[Path, Announced]:
+    data = dcmread(path)
+    file = local.spool.incoming / "arriving.dcm"
+    shutil.copy(path, file)
+    return file, Announced(str(data.SOPInstanceUID), str(data.SOPClassUID), "CART", "10.0.0.1")
+
+
+def test_a_ledger_that_takes_no_row_is_a_failure(local: Store, tmp_path: Path) -> None:
+    file, announced = arrive(local, write_object(tmp_path / "a.dcm"))
+    local.ledger.db.conn.execute("ALTER TABLE instance RENAME TO gone")
+    with pytest.raises(LedgerError) as caught:
+        local.keep(file, announced)
+    assert status_of(caught.value) == 0x0110
+
+
+def test_a_spool_that_can_not_link_is_a_failure(local: Store, tmp_path: Path) -> None:
+    file, announced = arrive(local, write_object(tmp_path / "a.dcm"))
+    shutil.rmtree(local.spool.objects)
+    local.spool.objects.write_bytes(b"a file where the folder was")
+    with pytest.raises(SpoolError) as caught:
+        local.keep(file, announced)
+    assert status_of(caught.value) == 0x0110
+
+
+def test_each_kind_of_failure_has_its_status() -> None:
+    said = ("store", "it failed", "Look.")
+    assert status_of(NoRoomError(*said, retry=True)) == 0xA700
+    assert status_of(SpoolError(*said, retry=True)) == 0xA700  # ENOSPC, EDQUOT
+    assert status_of(SpoolError(*said)) == 0x0110  # EIO
+    assert status_of(MismatchError(*said)) == 0xA900
+    assert status_of(Part10Error(*said)) == 0xC000
+    assert status_of(LedgerError(*said)) == 0x0110
+
+
+def test_recovery_records_what_was_linked_and_removes_what_was_partial(
+    local: Store, tmp_path: Path
+) -> None:
+    file, _ = arrive(local, write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.10"))
+    adopted = local.spool.adopt(file)  # killed here: no row yet
+    partial = local.spool.incoming / "partial.dcm"
+    partial.write_bytes(file.read_bytes()[:900])
+    whole = local.spool.incoming / "whole.dcm"
+    whole.write_bytes(write_object(tmp_path / "b.dcm").read_bytes())
+    assert local.recover() == (1, 2)
+    rows = local.ledger.read("SELECT sop_instance_uid, sha256 FROM instance")
+    assert rows == [{"sop_instance_uid": "1.2.3.10", "sha256": adopted.sha256}]
+    assert list(local.spool.incoming.iterdir()) == []
+    assert adopted.path.is_file()
+
+
+def test_recovery_of_an_object_with_its_row_changes_nothing(local: Store, tmp_path: Path) -> None:
+    file, announced = arrive(local, write_object(tmp_path / "a.dcm"))
+    kept = tmp_path / "state" / "second-name"
+    kept.hardlink_to(file)
+    local.keep(file, announced)
+    kept.rename(file)  # killed after the row, before the name was gone
+    before = local.ledger.read("SELECT * FROM instance")
+    assert local.recover() == (1, 0)
+    assert local.ledger.read("SELECT * FROM instance") == before
+    assert not file.exists()
