@@ -94,11 +94,12 @@ def status(
     from appliance.ledger import Ledger
     from appliance.status import instances
 
-    state_dir = load(config).box.state_dir
+    settings = load(config)
+    state_dir = settings.box.state_dir
     if not (state_dir / "ledger.db").exists():
         hint = "Start the box once (`echocart run`), or name its file with --config."
         raise ApplianceError("show the status", f"no box has run in {state_dir} yet", hint)
-    rows = instances(Ledger(state_dir))
+    rows = instances(Ledger(state_dir), {item.name for item in settings.destination})
     if as_json:
         typer.echo(json.dumps({"instances": rows}, indent=1))
     else:
@@ -139,11 +140,16 @@ def _print_outcome(outcome: Any) -> None:
 def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         review = row["review"]["decision"] if row["review"] else "not reviewed"
-        sent = ", ".join(f"{d['destination']} {d['state']}" for d in row["deliveries"])
+        sent = ", ".join(_delivery(item) for item in row["deliveries"])
         parts = [row["state"], row["reason"], review if row["analysis"] else "", sent]
         typer.echo(f"{row['seq']:>6}  {row['received_at']}  {row['SOPInstanceUID']}")
         typer.echo(f"        {' · '.join(part for part in parts if part)}")
     typer.echo(f"{len(rows)} instance{'s' if len(rows) != 1 else ''}")
+
+
+def _delivery(item: dict[str, Any]) -> str:
+    problem = f" ({item['problem']})" if item["problem"] else ""
+    return f"{item['destination']} {item['state']}{problem}"
 
 
 def main() -> None:

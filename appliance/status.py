@@ -3,17 +3,31 @@
 No patient data: an instance is named by its SOPInstanceUID.
 """
 
+from collections.abc import Collection
 from typing import Any
 
 from appliance.ledger import Ledger, worklist
 
 
-def instances(ledger: Ledger, limit: int = 1_000_000) -> list[dict[str, Any]]:
-    """Return a JSON-ready account of each instance, in order of arrival."""
-    return [_account(ledger, row) for row in reversed(worklist.loops(ledger, limit))]
+def instances(
+    ledger: Ledger, destinations: Collection[str], limit: int = 1_000_000
+) -> list[dict[str, Any]]:
+    """Return a JSON-ready account of each instance, in order of arrival.
+
+    Parameters
+    ----------
+    ledger
+        The box's ledger.
+    destinations
+        Names of the destinations that are configured: a result for another one waits for it.
+    limit
+        The newest so many.
+    """
+    rows = reversed(worklist.loops(ledger, limit))
+    return [_account(ledger, row, destinations) for row in rows]
 
 
-def _account(ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
+def _account(ledger: Ledger, row: dict[str, Any], destinations: Collection[str]) -> dict[str, Any]:
     analysis, review = row["analysis"], row["review"]
     return {
         "seq": row["seq"],
@@ -37,11 +51,16 @@ def _account(ledger: Ledger, row: dict[str, Any]) -> dict[str, Any]:
         },
         "review": review
         and {name: review[name] for name in ("decision", "reason", "reviewer", "at")},
-        "deliveries": [
-            {name: delivery[name] for name in _DELIVERY} for delivery in row["deliveries"]
-        ],
+        "deliveries": [_delivery(delivery, destinations) for delivery in row["deliveries"]],
         "history": worklist.history(ledger, row["seq"]),
     }
+
+
+def _delivery(row: dict[str, Any], destinations: Collection[str]) -> dict[str, Any]:
+    account = {name: row[name] for name in _DELIVERY}
+    if row["state"] in ("queued", "sent") and row["destination"] not in destinations:
+        account["problem"] = "this destination is no longer in the configuration"
+    return account
 
 
 _DELIVERY = (

@@ -84,6 +84,7 @@ def postpone(ledger: Ledger, delivery: Delivery, problem: str, delay_s: float) -
     """Record why a try failed and when the next one is due. There is no last try."""
     with ledger.transaction() as db:
         _must_hold(db, delivery)
+        known = db.table("outbox").get(delivery.id)["problem"]
         db.table("outbox").update(
             delivery.id,
             {
@@ -94,7 +95,8 @@ def postpone(ledger: Ledger, delivery: Delivery, problem: str, delay_s: float) -
             },
         )
         lease.free(db, "outbox", delivery.id)
-        event.record(db, delivery.seq, f"delivery:{delivery.destination}", "postponed", problem)
+        if problem != known:  # weeks of the same are one line of history
+            event.record(db, delivery.seq, f"delivery:{delivery.destination}", "postponed", problem)
 
 
 def _set_state(db: Database, delivery: Delivery, state: str) -> None:

@@ -1,0 +1,79 @@
+"""Per-frame items of a segmentation: which segment, which moment, which frame of the source.
+
+An ultrasound cine has no Frame of Reference, so each frame points at its source frame
+(PS3.3 C.7.6.16.2.6) instead of lying in space.
+"""
+
+import struct
+from collections.abc import Sequence
+
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+
+from appliance.sync import codes
+from appliance.sync.encode import element, encoded, joined, sequence
+
+SEGMENT_NUMBER = int(Tag("ReferencedSegmentNumber"))
+SEGMENT_IDENTIFICATION = int(Tag("SegmentIdentificationSequence"))
+TEMPORAL_POSITION = int(Tag("TemporalPositionIndex"))
+FRAME_CONTENT = int(Tag("FrameContentSequence"))
+_DIMENSION_INDEX_VALUES = int(Tag("DimensionIndexValues"))
+_DERIVATION_IMAGE = int(Tag("DerivationImageSequence"))
+PER_FRAME = int(Tag("PerFrameFunctionalGroupsSequence"))
+
+
+def per_frame_groups(
+    indexes: Sequence[int],
+    segments: int,
+    SOPClassUID: str,
+    SOPInstanceUID: str,
+    multi_frame: bool,
+) -> bytes:
+    """Encode PerFrameFunctionalGroupsSequence, ordered as `bits.pack` orders the pixels.
+
+    Parameters
+    ----------
+    indexes
+        Source frames, from 0. TemporalPositionIndex is the frame's number in the source, from 1.
+    segments
+        Number of segments, counted from 1 (PS3.3 C.8.20.2).
+    SOPClassUID, SOPInstanceUID
+        Of the source image.
+    multi_frame
+        Whether the source has frames to number: a still is referred to as a whole.
+    """
+    source = _source(SOPClassUID, SOPInstanceUID)
+    derivation = [_derivation(source, index if multi_frame else None) for index in indexes]
+    items = []
+    for segment in range(1, segments + 1):
+        number = element(SEGMENT_NUMBER, "US", struct.pack("<H", segment))
+        identification = sequence(SEGMENT_IDENTIFICATION, [number])
+        for place, index in enumerate(indexes):
+            # Group 0008, 0020, 0062: the order of the tags.
+            items.append(derivation[place] + _content(segment, place, index) + identification)
+    return sequence(PER_FRAME, items)
+
+
+def _content(segment: int, place: int, index: int) -> bytes:
+    # Dimension indexes count without gaps (PS3.3 C.7.6.17.1); the temporal position may skip.
+    position = element(TEMPORAL_POSITION, "UL", struct.pack("<L", index + 1))
+    values = element(_DIMENSION_INDEX_VALUES, "UL", struct.pack("<2L", segment, place + 1))
+    return sequence(FRAME_CONTENT, [position + values])
+
+
+def _source(SOPClassUID: str, SOPInstanceUID: str) -> Dataset:
+    source = Dataset()
+    source.ReferencedSOPClassUID = SOPClassUID
+    source.ReferencedSOPInstanceUID = SOPInstanceUID
+    source.SpatialLocationsPreserved = "YES"
+    source.PurposeOfReferenceCodeSequence = [codes.item(codes.SOURCE_IMAGE)]
+    return source
+
+
+def _derivation(source: Dataset, index: int | None) -> bytes:
+    if index is not None:
+        source.ReferencedFrameNumber = index + 1
+    derivation = Dataset()
+    derivation.SourceImageSequence = [source]
+    derivation.DerivationCodeSequence = [codes.item(codes.SEGMENTATION)]
+    return sequence(_DERIVATION_IMAGE, [joined(encoded(derivation))])
