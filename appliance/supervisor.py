@@ -108,7 +108,7 @@ class Supervisor:
                 stderr=log,
                 stdout=log,
                 start_new_session=True,  # Ctrl-C reaches the parent, which stops them in order
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a single prctl call
+                preexec_fn=_die_with_parent,
             )
         finally:
             if log:

@@ -1,0 +1,255 @@
+"""`echocart demo`: the whole way on a real loop, as a cart, a sonographer and a USB stick would see it."""
+
+import socket
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from appliance import scu
+from appliance.config import Settings, load
+from appliance.errors import ApplianceError
+from appliance.ledger import Ledger, worklist
+from appliance.part10 import read_header
+from appliance.spool import Spool
+from appliance.supervisor import SERVICES, Supervisor
+
+SAMPLE = "color3d_jpeg_baseline.dcm"
+START_S = 120.0  # importing everything on a cold, slow disk
+ANALYSIS_S = 300.0
+DELIVERY_S = 60.0
+_DICOM_PORT, _HTTP_PORT = 11112, 8080
+
+Result = TypeVar("Result")
+
+
+class Demo:
+    """One run: its own directory, its own box, one loop.
+
+    Parameters
+    ----------
+    directory
+        Each run gets a directory below it, named by the time.
+    loop
+        The cine loop to send; None takes the sample of PyPI's pydicom-data.
+
+    Raises
+    ------
+    ApplianceError
+        From `run`, when a station fails: one line that says which and what to do.
+    """
+
+    def __init__(self, directory: Path, loop: Path | None = None) -> None:
+        self.loop = loop or sample_loop()
+        self.root = directory / datetime.now().strftime("%Y%m%d-%H%M%S")
+        self.console = Console(highlight=False)
+        self.stations: list[tuple[str, float, str]] = []
+
+    def run(self, *, once: bool) -> None:
+        """Start the box, send the loop, show what comes of it; with `once`, review it and end."""
+        settings = self._prepare()
+        (self.root / "logs").mkdir()
+        config = self.root / "echocart.toml"
+        supervisor = Supervisor(config, logs=self.root / "logs", on_restart=self._say)
+        supervisor.start()
+        try:
+            self._wait(lambda: _serving(supervisor), START_S, supervisor, "the services to start")
+            self._say(f"four services are running; their logs are in {self.root / 'logs'}")
+            self._follow(settings, supervisor, once)
+        except KeyboardInterrupt:
+            if once:
+                raise
+            self._say("stopping")
+        finally:
+            supervisor.stop()
+        self._say("stopped cleanly")
+
+    def _prepare(self) -> Settings:
+        try:
+            (self.root / "usb").mkdir(parents=True)
+        except OSError as error:
+            hint = "Name a directory that can be written with --dir."
+            raise ApplianceError("run the demo", f"{self.root}: {error.strerror}", hint) from error
+        root = self.root.resolve()
+        text = (
+            f'[box]\nae_title = "ECHOCART"\nstate_dir = "{root / "state"}"\n\n'
+            f'[scp]\nhost = "127.0.0.1"\nport = {_free_port(_DICOM_PORT)}\n\n'
+            f"[webui]\nport = {_free_port(_HTTP_PORT)}\n\n"
+            f'[[destination]]\nname = "usb"\nkind = "folder"\npath = "{root / "usb"}"\n'
+        )
+        (self.root / "echocart.toml").write_text(text)
+        return load(self.root / "echocart.toml")
+
+    def _follow(self, settings: Settings, supervisor: Supervisor, once: bool) -> None:
+        ledger = Ledger(settings.box.state_dir)
+        begun = time.monotonic()
+        self._send(settings)
+        loop = self._analysed(ledger, supervisor)
+        self._show(settings, loop, begun)
+        url = f"http://{settings.webui.host}:{settings.webui.port}"
+        if not once:
+            self._say(f"review page: {url}/loop/{loop['seq']}   (Ctrl-C stops the box)")
+            while True:
+                supervisor.check()
+                time.sleep(0.2)
+        self._accept(url, loop["seq"])
+        self._delivered(ledger, supervisor, loop["seq"])
+        sheet = self.root / "contact-sheet.png"
+        from appliance.contact_sheet import write
+
+        write(ledger, Spool(settings.box.state_dir), loop["seq"], sheet)
+        self._say(f"contact sheet: {sheet}")
+        self.console.print(self._table())
+
+    def _send(self, settings: Settings) -> None:
+        begun = time.monotonic()
+        (sent,) = scu.send([self.loop], "127.0.0.1", settings.scp.port, "DEMO-CART", "ECHOCART")
+        if not sent.ok:
+            hint = f"See {self.root / 'logs' / 'scp.log'}."
+            raise ApplianceError("send the loop", sent.text, hint)
+        size = self.loop.stat().st_size / 1e6
+        self._station("sent and durable", begun, f"{self.loop.name}, {size:.1f} MB, status 0x0000")
+
+    def _analysed(self, ledger: Ledger, supervisor: Supervisor) -> dict[str, Any]:
+        with self.console.status("drawing the heart") as spinner:
+
+            def settled() -> dict[str, Any] | None:
+                loop = worklist.loops(ledger, 1)[0]
+                done = _frames_done(ledger, loop["seq"])
+                spinner.update(f"drawing the heart: {done} of {loop['number_of_frames']} frames")
+                return loop if loop["state"] in ("analysed", "kept", "quarantined") else None
+
+            loop = self._wait(settled, ANALYSIS_S, supervisor, "the masks")
+        if loop["state"] != "analysed":
+            hint = "Send an apical four-chamber B-mode loop with --loop FILE."
+            raise ApplianceError("draw the heart", f"{loop['state']}: {loop['reason']}", hint)
+        return loop
+
+    def _show(self, settings: Settings, loop: dict[str, Any], begun: float) -> None:
+        analysis = loop["analysis"]
+        measures = analysis["measures"]
+        span = _seconds(loop["received_at"], analysis["sealed_at"])
+        lasts = _duration_s(analysis["timing"])
+        text = f"{analysis['frames']} frames, {analysis['engine']} {analysis['precision']}"
+        self.stations.append(("last byte → all masks and EF", span, text))
+        self._say(f"all {analysis['frames']} masks {span:.2f} s after the last byte")
+        self._say(f"(the loop itself lasts {lasts:.1f} s)")
+        self._say(_sentence(measures))
+
+    def _accept(self, url: str, seq: int) -> None:
+        from appliance.pageclient import PageClient
+
+        begun = time.monotonic()
+        page = PageClient(url)
+        page.sign_in("DEMO")
+        review = page.accept(seq)
+        self._station("accepted through the page", begun, f"review {review['id']} by DEMO")
+
+    def _delivered(self, ledger: Ledger, supervisor: Supervisor, seq: int) -> None:
+        begun = time.monotonic()
+
+        def proven() -> dict[str, Any] | None:
+            rows = worklist.deliveries(ledger, seq)
+            return rows[0] if rows and rows[0]["state"] == "proven" else None
+
+        row = self._wait(proven, DELIVERY_S, supervisor, "the SEG in the folder")
+        uid = row["result_sop_instance_uid"]
+        (path,) = (self.root / "usb").rglob(f"{uid}.dcm")
+        frames = int(read_header(path).dataset.NumberOfFrames)
+        self._station("SEG delivered and read back", begun, f"{path}, {frames} frames")
+
+    def _station(self, name: str, begun: float, text: str) -> None:
+        span = time.monotonic() - begun
+        self.stations.append((name, span, text))
+        self._say(f"{name}: {span:.2f} s   {text}")
+
+    def _table(self) -> Table:
+        table = Table("station", "seconds", "what", title="the way of one loop")
+        for name, seconds, text in self.stations:
+            table.add_row(name, f"{seconds:.2f}", text)
+        return table
+
+    def _wait(
+        self,
+        condition: Callable[[], Result | None],
+        timeout: float,
+        supervisor: Supervisor,
+        what: str,
+    ) -> Result:
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            supervisor.check()
+            if (value := condition()) is not None:
+                return value
+            time.sleep(0.02)
+        raise ApplianceError(
+            "run the demo",
+            f"waited {timeout:.0f} s for {what}",
+            f"See the logs in {self.root / 'logs'}.",
+        )
+
+    def _say(self, text: str) -> None:
+        self.console.print(text, soft_wrap=True)
+
+
+def sample_loop() -> Path:
+    """Return the 120-frame apical four-chamber loop of PyPI's pydicom-data.
+
+    Raises
+    ------
+    ApplianceError
+        When pydicom-data is not installed.
+    """
+    spec = find_spec("data_store")
+    if spec is None or not spec.submodule_search_locations:
+        hint = "pip install 'echocart[demo]', or name a loop of yours with --loop FILE."
+        raise ApplianceError("run the demo", "the sample loop is not installed", hint)
+    return Path(spec.submodule_search_locations[0]) / "data" / SAMPLE
+
+
+def _serving(supervisor: Supervisor) -> bool | None:
+    logs = [supervisor.log_path(name) for name in SERVICES]
+    return all(log and " ready: " in log.read_text(errors="replace") for log in logs) or None
+
+
+def _frames_done(ledger: Ledger, seq: int) -> int:
+    analysis = worklist.latest_analysis(ledger, seq)
+    chunks = worklist.chunks(ledger, analysis["id"]) if analysis else []
+    return sum(chunk["frame_count"] for chunk in chunks)
+
+
+def _sentence(measures: dict[str, Any]) -> str:
+    parts = [f"EF {measures['ef_percent']:.0f} %"] if measures["ef_percent"] is not None else []
+    for name, title in (("edv_ml", "EDV"), ("esv_ml", "ESV")):
+        if measures[name] is not None:
+            parts.append(f"{title} {measures[name]:.0f} ml")
+    parts += [f"no {name}: {reason}" for name, reason in measures["withheld"].items()]
+    return " · ".join(parts) + "   (research use only)"
+
+
+def _duration_s(timing: dict[str, Any]) -> float:
+    return len(timing["frame_times_ms"]) / float(timing["rate_hz"])
+
+
+def _seconds(start: str, end: str) -> float:
+    first, last = (datetime.fromisoformat(text.replace("Z", "+00:00")) for text in (start, end))
+    return (last.astimezone(timezone.utc) - first.astimezone(timezone.utc)).total_seconds()
+
+
+def _free_port(wanted: int) -> int:
+    """Return the usual port, or any free one when something has it already."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue  # taken: the next one
+            chosen: int = probe.getsockname()[1]
+            return chosen
+    raise ApplianceError("run the demo", "no port is free", "Stop something that listens.")

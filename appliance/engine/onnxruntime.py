@@ -1,0 +1,68 @@
+"""The network on ONNX Runtime at f32: the reference the others are held against, and the fallback."""
+
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.engine.backend import Inference, shaped, thread_count
+from appliance.errors import BackendError
+from appliance.manifest import Manifest, Precision
+
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+
+
+class OnnxRuntime:
+    """A network in an ONNX Runtime session on the CPU.
+
+    Parameters
+    ----------
+    manifest
+        The model.
+    precision
+        "auto" and "f32" are the same.
+    threads
+        CPU threads; 0 takes all.
+
+    Raises
+    ------
+    BackendError
+        When ONNX Runtime is missing or refuses the model.
+    ManifestError
+        When another precision is asked for.
+    """
+
+    name = "onnxruntime"
+    precision: Precision = "f32"
+
+    def __init__(
+        self, manifest: Manifest, precision: Literal["auto", "f32", "bf16"], threads: int
+    ) -> None:
+        variant = manifest.variant(self.name, "f32" if precision == "auto" else precision)
+        try:
+            import onnxruntime
+        except (ImportError, OSError) as error:
+            raise _unusable("it isn't installed, or a library it needs is missing") from error
+        onnxruntime.disable_telemetry_events()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = thread_count(threads)
+        options.log_severity_level = _ERRORS_ONLY
+        # A spinning pool would take the core that decodes the next frame.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            self._session = onnxruntime.InferenceSession(
+                manifest.folder / variant.file, options, providers=["CPUExecutionProvider"]
+            )
+        # Its exceptions have no common base of their own.
+        except Exception as error:
+            raise _unusable("it refuses the model") from error
+        self._outputs = [output.name for output in manifest.outputs]
+
+    def infer(self, frame: npt.NDArray[np.uint8]) -> Inference:
+        """Label one letterboxed frame, uint8 [rows, columns]."""
+        values = self._session.run(self._outputs, {"frame": frame[None, None]})
+        return shaped(dict(zip(self._outputs, values, strict=True)))
+
+
+def _unusable(what: str) -> BackendError:
+    return BackendError("start ONNX Runtime", what, "Install the package again.")

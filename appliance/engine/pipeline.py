@@ -1,0 +1,190 @@
+"""One loop through the network: decoding runs ahead of it, tidying and storing run behind it.
+
+Three threads, each stage on one of them only: reader (decode, letterbox), caller (infer), writer
+(post, store). All of them spend their time in code that releases the interpreter's lock.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.chambers import FrameMeasures, frame_measures
+from appliance.cine import Cine, FrameError
+from appliance.engine.backend import Backend, Inference
+from appliance.engine.quality import FrameShape, frame_shape
+from appliance.geometry import letterbox
+from appliance.masks import LabelMap, encode_chunk, tidy
+from appliance.sector import Sector
+
+CHUNK = 8  # frames stored at a time: a quarter of a second of loop, 12 kB
+AHEAD = 8  # frames decoded before they are needed: 1.2 MB
+BEHIND = 2  # chunks waiting to be stored before inference waits for the disk
+
+_T = TypeVar("_T")
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is known of one frame; `measures` and `shape` are None when it couldn't be decoded."""
+
+    measures: FrameMeasures | None
+    shape: FrameShape | None
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Label maps of consecutive frames, encoded, and what is known of each."""
+
+    first_frame: int
+    data: bytes
+    frames: tuple[Frame, ...]
+
+
+@dataclass
+class Stages:
+    """Time spent in each stage, in ms. Stages overlap: together they exceed the loop's own time."""
+
+    spent: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Add the time inside to a stage. A stage belongs to one thread."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + 1000 * (time.perf_counter() - start)
+
+
+def run(
+    cine: Cine,
+    sector: Sector,
+    backend: Backend,
+    publish: Callable[[Chunk], None],
+    stages: Stages,
+) -> list[Frame]:
+    """Label every frame of a loop.
+
+    Parameters
+    ----------
+    cine, sector
+        The loop and its fan.
+    backend
+        The compiled network.
+    publish
+        Gets each chunk in order, on the writer's thread; what it raises ends the run.
+    stages
+        Is given the time of the stages decode, letterbox, infer, post and store.
+
+    Returns
+    -------
+    list of Frame
+        One for each frame. A damaged frame has an empty label map in its chunk.
+
+    Raises
+    ------
+    BackendError
+        When the network fails; whatever `publish` raises.
+    """
+    reader = _Reader(cine, sector, stages)
+    writer = _Writer(sector, publish, stages)
+    found: list[Frame] = []
+    with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
+        try:
+            pictures = _ahead(reading, reader.read, range(cine.frames), AHEAD)
+            chunks = _infer(pictures, backend, stages)
+            for frames in _ahead(writing, writer.write, chunks, BEHIND):
+                found.extend(frames)
+        except BaseException:
+            for pool in (reading, writing):
+                pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return found
+
+
+def fan_on_map(sector: Sector) -> npt.NDArray[np.bool_]:
+    """The fan in map space, bool [map_rows, map_columns]."""
+    fan: npt.NDArray[np.bool_] = (
+        letterbox(sector.fan.astype(np.uint8) * np.uint8(255), sector.geometry) > 127
+    )
+    return fan
+
+
+class _Reader:
+    def __init__(self, cine: Cine, sector: Sector, stages: Stages) -> None:
+        self._cine, self._geometry, self._stages = cine, sector.geometry, stages
+
+    def read(self, index: int) -> npt.NDArray[np.uint8] | None:
+        """A frame as the network wants it, None when it is damaged."""
+        try:
+            with self._stages.stage("decode"):
+                grey = self._cine.grey(index)
+        except FrameError:
+            return None  # counted and shown; the others are as good as before
+        with self._stages.stage("letterbox"):
+            return letterbox(grey, self._geometry)
+
+
+class _Writer:
+    def __init__(self, sector: Sector, publish: Callable[[Chunk], None], stages: Stages) -> None:
+        self._publish, self._stages = publish, stages
+        self._fan = fan_on_map(sector)
+        self._fan_area = float(self._fan.sum())
+        self._before: LabelMap | None = None
+        self._next = 0
+
+    def write(self, inferences: list[Inference | None]) -> tuple[Frame, ...]:
+        """Tidy, measure and publish the next chunk."""
+        with self._stages.stage("post"):
+            labels = np.zeros((len(inferences), *self._fan.shape), np.uint8)
+            frames = tuple(
+                self._frame(inference, labels[place]) for place, inference in enumerate(inferences)
+            )
+            chunk = Chunk(self._next, encode_chunk(labels), frames)
+        self._next += len(frames)
+        with self._stages.stage("store"):
+            self._publish(chunk)
+        return frames
+
+    def _frame(self, inference: Inference | None, out: LabelMap) -> Frame:
+        if inference is None:
+            return Frame(None, None)
+        out[:] = tidy(inference.labels)
+        shape = frame_shape(out, inference.confidence, self._fan_area, self._before)
+        self._before = out
+        return Frame(frame_measures(out, self._fan), shape)
+
+
+def _infer(
+    pictures: Iterable[npt.NDArray[np.uint8] | None], backend: Backend, stages: Stages
+) -> Iterator[list[Inference | None]]:
+    chunk: list[Inference | None] = []
+    for picture in pictures:
+        with stages.stage("infer"):
+            chunk.append(None if picture is None else backend.infer(picture))
+        if len(chunk) == CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _ahead(
+    pool: Executor, work: Callable[[_T], _R], items: Iterable[_T], depth: int
+) -> Iterator[_R]:
+    """Map in order on another thread, at most `depth` items ahead of whoever takes the results."""
+    running: deque[Future[_R]] = deque()
+    for item in items:
+        running.append(pool.submit(work, item))
+        if len(running) >= depth:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()

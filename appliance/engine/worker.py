@@ -1,0 +1,246 @@
+"""The engine's service: claim a loop, analyse it, store what was found, again."""
+
+import logging
+import os
+import secrets
+import sqlite3
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+
+from appliance import service
+from appliance.cine import Cine, open_cine
+from appliance.config import Settings
+from appliance.engine.backend import Backend, open_backend
+from appliance.engine.pipeline import Frame, Stages
+from appliance.engine.pipeline import run as run_pipeline
+from appliance.engine.publish import Interrupted, Publisher
+from appliance.engine.quality import judge
+from appliance.errors import ApplianceError, CineError, LedgerError, Part10Error, SectorError
+from appliance.ledger import Ledger, analysis
+from appliance.manifest import Manifest, current_model
+from appliance.measures import measure
+from appliance.sector import Calibration, Sector, calibration, find_sector
+from appliance.service import Stop
+from appliance.spool import Spool
+
+log = logging.getLogger("echocart.engine")
+
+LEASE_S = 60.0  # s, renewed with every chunk of 8 frames: the slowest CPU needs 2 s for one
+IDLE_S = 5.0  # s, longest wait for news, and between two signs of life to the watchdog
+RETRY_S = 5.0  # s between tries when something outside must change first (a full disk)
+
+_NOT_WHOLE = "The file is damaged, or not a whole DICOM object."
+
+
+class _Refused(Exception):
+    """The loop is kept and not analysed; `reason` is for a sonographer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Worker:
+    """Analyses one loop at a time.
+
+    Parameters
+    ----------
+    ledger, spool
+        The box's.
+    manifest, backend
+        The model and what runs it.
+    stop
+        Ends the work between two chunks.
+    """
+
+    def __init__(
+        self, ledger: Ledger, spool: Spool, manifest: Manifest, backend: Backend, stop: Stop
+    ) -> None:
+        self._ledger, self._spool = ledger, spool
+        self._manifest, self._backend, self._stop = manifest, backend, stop
+        self._owner = f"engine-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def work_once(self) -> bool:
+        """Take one waiting loop, if any, through to analysed, kept or failed; False if none waits."""
+        claim = analysis.claim(self._ledger, self._owner, LEASE_S)
+        if claim is None:
+            return False
+        try:
+            while self._must_wait(claim):
+                if self._stop.wait(RETRY_S):
+                    break
+        except Interrupted:
+            log.info("object %d: the work was interrupted; it will be taken up again", claim.seq)
+        return True
+
+    def _must_wait(self, claim: analysis.Claim) -> bool:
+        """Analyse a claimed loop; True when it should be tried again in a while."""
+        try:
+            self._analyse(claim)
+        except _Refused as refused:
+            self._keep(claim, refused.reason)
+        except (CineError, SectorError) as error:
+            self._keep(claim, error.subject)
+        except Part10Error:
+            self._keep(claim, _NOT_WHOLE)
+        except Interrupted:
+            raise
+        except ApplianceError as error:
+            if error.retry and analysis.renew(self._ledger, claim, LEASE_S):
+                log.warning("object %d: %s", claim.seq, error)
+                return True
+            self._fail(claim, f"{error.operation}: {error.subject}")
+        except Exception as error:  # noqa: BLE001
+            # The edge: no loop may end the service. The text of an unknown error may hold
+            # patient data; its kind and place don't.
+            place = traceback.extract_tb(error.__traceback__)[-1]
+            log.error(
+                "object %d: %s in %s:%s",
+                claim.seq,
+                type(error).__name__,
+                Path(place.filename).name,
+                place.lineno,
+            )
+            self._fail(claim, "an unexpected error in the engine")
+        return False
+
+    def _analyse(self, claim: analysis.Claim) -> None:
+        start = time.perf_counter()
+        stages = Stages()
+        with open_cine(self._spool.object_path(claim.sha256)) as cine:
+            with stages.stage("look"):
+                refusal = cine.refusal() or self._too_short(cine)
+                if refusal:
+                    raise _Refused(refusal)
+                sector = find_sector(cine)
+                scale = calibration(cine, sector)
+            publisher = self._publisher(claim, cine, sector, scale)
+            frames = run_pipeline(cine, sector, self._backend, publisher, stages)
+            quality = judge([f.shape for f in frames if f.shape is not None], len(frames))
+            if not quality.passed:
+                raise _Refused(quality.reason)
+            measures = measure(
+                [frame.measures for frame in frames],
+                cine.timing,
+                _mm_per_map_px(scale, sector),
+                scale.reason,
+            )
+            analysis_id = publisher.finish()
+            seconds = time.perf_counter() - start
+            first = (publisher.first_masks_at or start) - start
+            notes = [note for note in (*cine.notes, sector.note) if note]
+            analysis.seal(
+                self._ledger,
+                claim,
+                analysis_id,
+                measures=measures.to_dict(),
+                per_frame=_rows(frames),
+                quality={**quality.to_dict(), "notes": notes, "damaged": _damaged(frames)},
+                timings=_timings(stages, seconds, first, len(frames)),
+            )
+        log.info("object %d: %d frames analysed in %.2f s", claim.seq, len(frames), seconds)
+
+    def _publisher(
+        self, claim: analysis.Claim, cine: Cine, sector: Sector, scale: Calibration
+    ) -> Publisher:
+        variant = self._manifest.variant(self._backend.name, self._backend.precision)
+        opened = analysis.Opened(
+            model_name=self._manifest.name,
+            model_version=self._manifest.version,
+            model_sha256=variant.sha256,
+            engine=self._backend.name,
+            precision=self._backend.precision,
+            geometry=sector.geometry.to_dict(),
+            frames=cine.frames,
+            timing=cine.timing.to_dict(),
+            calibration=scale.to_dict(),
+            labels=self._manifest.structures_as_dicts(),
+        )
+
+        def stopping() -> bool:
+            service.watchdog()
+            return self._stop.is_set()
+
+        return Publisher(self._ledger, self._spool, claim, opened, LEASE_S, stopping)
+
+    def _too_short(self, cine: Cine) -> str | None:
+        if cine.frames < self._manifest.gates.min_frames:
+            return f"Only {cine.frames} frames: too short to hold a heartbeat."
+        return None
+
+    def _keep(self, claim: analysis.Claim, reason: str) -> None:
+        analysis.keep(self._ledger, claim, reason)
+        log.info("object %d: kept, not analysed: %s", claim.seq, reason)
+
+    def _fail(self, claim: analysis.Claim, problem: str) -> None:
+        try:
+            state = analysis.fail(self._ledger, claim, problem)
+        except (LedgerError, sqlite3.Error) as error:
+            # Nothing can be said about the loop now: its lease runs out and it is taken up again.
+            log.error("object %d: %s not recorded", claim.seq, type(error).__name__)
+            self._stop.wait(RETRY_S)
+            return
+        log.error("object %d: %s; now %s", claim.seq, problem, state)
+
+
+def run(settings: Settings, stop: Stop) -> None:
+    """Run the engine until it is told to stop.
+
+    Raises
+    ------
+    ManifestError, BackendError
+        When the model can't be run on this machine as configured.
+    LedgerError, SpoolError
+        When the box's state can't be opened.
+    """
+    cv2.setNumThreads(1)  # the network has the cores; a small resize in many threads only waits
+    manifest = current_model(settings.engine.model)
+    backend = open_backend(manifest, settings.engine)
+    ledger, spool = Ledger(settings.box.state_dir), Spool(settings.box.state_dir)
+    freed = analysis.recover(ledger)
+    if freed:
+        log.info("%d loops of an engine that died are taken up again", freed)
+    worker = Worker(ledger, spool, manifest, backend, stop)
+    service.ready(f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}")
+    while not stop.is_set():
+        service.watchdog()
+        if not worker.work_once():
+            ledger.wait_for_change(stop.wait, IDLE_S)
+
+
+def _mm_per_map_px(scale: Calibration, sector: Sector) -> float | None:
+    """Side of a map pixel in mm; map pixels are square."""
+    if not scale.trusted or scale.mm_per_px_x is None:
+        return None
+    return scale.mm_per_px_x / sector.geometry.scale_x
+
+
+def _damaged(frames: Sequence[Frame]) -> list[int]:
+    return [index for index, frame in enumerate(frames) if frame.measures is None]
+
+
+def _rows(frames: Sequence[Frame]) -> list[dict[str, object] | None]:
+    return [
+        None
+        if frame.measures is None or frame.shape is None
+        else {**frame.measures.to_dict(), "confidence": list(frame.shape.confidence)}
+        for frame in frames
+    ]
+
+
+def _timings(
+    stages: Stages, seconds: float, first_masks_s: float, frames: int
+) -> dict[str, object]:
+    return {
+        "frames": frames,
+        "total_ms": round(1000 * seconds, 1),
+        "first_masks_ms": round(1000 * first_masks_s, 1),
+        "stages": {
+            name: {"ms": round(spent, 1), "ms_per_frame": round(spent / frames, 3)}
+            for name, spent in stages.spent.items()
+        },
+    }

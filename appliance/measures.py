@@ -1,0 +1,243 @@
+"""What a sonographer reads: ED and ES, EF, volumes; and for each that is missing, why.
+
+Lang et al., Recommendations for cardiac chamber quantification by echocardiography in adults,
+ASE/EACVI 2015: Simpson's disks for the ventricle, area and length for the atrium, one plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from appliance.beats import Curve, find_beats, smooth
+from appliance.chambers import FrameMeasures, frame_measures, isotropic
+
+if TYPE_CHECKING:
+    from appliance.cine import Timing
+
+__all__ = ["Beat", "FrameMeasures", "Measures", "frame_measures", "isotropic", "measure"]
+
+_MIN_SHARE_MEASURED = 0.8  # of the frames: below it the area curve has too many guesses
+_NEIGHBOURS = 3  # frames before and after: about 0.1 s each way, less than a systole
+_JUMP = 0.2  # of its neighbours' median length: no ventricle shortens so within a frame or two
+_AGREES = 0.1  # of the smoothed area: a mask further off isn't taken for ED or ES
+_EF_RANGE = (5.0, 90.0)  # percent: what lies outside is a mask's mistake, not a heart
+
+NOT_ENOUGH_MASKS = "No EF: the left ventricle was found in too few frames."
+NO_WHOLE_BEAT = "No EF: no whole heartbeat could be recognised in this loop."
+NO_LENGTH = "No EF: the mitral valve plane could not be found at end diastole or end systole."
+CUT = "No EF: the left ventricle is cut off at the edge of the image."
+IMPLAUSIBLE = "No EF: the volumes found do not fit a beating heart."
+NO_LA = "No atrial volume: the left atrium was not found at end systole."
+
+
+@dataclass(frozen=True)
+class Beat:
+    """One heartbeat: its frames (from 0) and EF in percent."""
+
+    ed: int
+    es: int
+    ef: float
+
+
+@dataclass(frozen=True)
+class Measures:
+    """The measures of a loop. What is None has its reason in `withheld`, under its own name.
+
+    Attributes
+    ----------
+    ed_frame, es_frame
+        Frames (from 0) of the beat shown: the one of median EF.
+    beats
+        Every beat that could be measured.
+    ef_percent
+        EF of the beat shown.
+    ef_spread
+        Largest minus smallest EF of the beats, in points; None for one beat.
+    edv_ml, esv_ml, la_volume_ml
+        Single-plane volumes; the atrium's at end systole. Only with a trusted calibration.
+    lv_area_curve
+        Area of the cavity per frame in `area_unit` ("cm2" or "px2"); None without a mask.
+    withheld
+        Name of a missing measure to its reason, in a sonographer's words.
+    """
+
+    ed_frame: int | None
+    es_frame: int | None
+    beats: tuple[Beat, ...]
+    ef_percent: float | None
+    ef_spread: float | None
+    edv_ml: float | None
+    esv_ml: float | None
+    la_volume_ml: float | None
+    lv_area_curve: tuple[float | None, ...]
+    area_unit: str
+    withheld: dict[str, str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for a ledger row; `from_dict` reads them back."""
+        values = asdict(self)
+        values["beats"] = list(values["beats"])
+        values["lv_area_curve"] = list(values["lv_area_curve"])
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Measures:
+        """The measures a row holds."""
+        known = {name: values[name] for name in cls.__dataclass_fields__}
+        known["beats"] = tuple(Beat(**beat) for beat in values["beats"])
+        known["lv_area_curve"] = tuple(values["lv_area_curve"])
+        return cls(**known)
+
+
+def measure(
+    per_frame: Sequence[FrameMeasures | None],
+    timing: Timing,
+    mm_per_px: float | None,
+    calibration_reason: str,
+    *,
+    ed: int | None = None,
+    es: int | None = None,
+) -> Measures:
+    """Find the heartbeats and measure them.
+
+    Parameters
+    ----------
+    per_frame
+        In pixels of one size for all frames; None for a corrupt frame.
+    timing
+        Gives the frame rate.
+    mm_per_px
+        Side of such a pixel in mm; None when the calibration isn't trusted.
+    calibration_reason
+        Why there are no volumes then, in a sonographer's words.
+    ed, es
+        Frames (from 0) a person chose. Both are taken as they are; to one alone belongs the
+        beat found nearest to it.
+    """
+    pairs = _pairs(per_frame, timing.rate_hz, ed, es)
+    reason = NO_WHOLE_BEAT if _enough(per_frame) else NOT_ENOUGH_MASKS
+    beats: list[Beat] = []
+    for pair in pairs:
+        ef, why_not = _ejection(per_frame, *pair)
+        if ef is None:
+            reason = why_not
+        else:
+            beats.append(Beat(*pair, ef))
+    shown = sorted(beats, key=lambda beat: beat.ef)[(len(beats) - 1) // 2] if beats else None
+    frames = (shown.ed, shown.es) if shown else (pairs[0] if pairs else (None, None))
+    volumes, withheld = _volumes(per_frame, shown, mm_per_px, calibration_reason)
+    if shown is None:
+        withheld.update(dict.fromkeys(("ef_percent", "edv_ml", "esv_ml", "la_volume_ml"), reason))
+    scale = 1.0 if mm_per_px is None else (mm_per_px / 10) ** 2
+    return Measures(
+        ed_frame=frames[0],
+        es_frame=frames[1],
+        beats=tuple(beats),
+        ef_percent=shown.ef if shown else None,
+        ef_spread=_spread(beats),
+        **volumes,
+        lv_area_curve=tuple(
+            None if frame is None else round(frame.lv_area * scale, 3) for frame in per_frame
+        ),
+        area_unit="px2" if mm_per_px is None else "cm2",
+        withheld=withheld,
+    )
+
+
+def _usable(per_frame: Sequence[FrameMeasures | None]) -> list[int]:
+    """Frames with a whole ventricle, but for those whose length jumps out of their neighbours'."""
+    length = np.array([frame.lv_length if frame else 0.0 for frame in per_frame])
+    measured = [int(i) for i in np.flatnonzero(length)]
+    return [
+        i for i in measured if abs(length[i] / _median_around(length, measured, i) - 1) <= _JUMP
+    ]
+
+
+def _median_around(length: Curve, measured: Sequence[int], index: int) -> float:
+    near = [i for i in measured if abs(i - index) <= _NEIGHBOURS]
+    return float(np.median(length[near]))
+
+
+def _enough(per_frame: Sequence[FrameMeasures | None]) -> bool:
+    return len(_usable(per_frame)) >= max(2, _MIN_SHARE_MEASURED * len(per_frame))
+
+
+def _pairs(
+    per_frame: Sequence[FrameMeasures | None], rate_hz: float, ed: int | None, es: int | None
+) -> list[tuple[int, int]]:
+    if ed is not None and es is not None:
+        return [(ed, es)]
+    found = _find(per_frame, rate_hz)
+    if ed is not None and found:
+        return [(ed, min(found, key=lambda pair: abs(pair[0] - ed))[1])]
+    if es is not None and found:
+        return [(min(found, key=lambda pair: abs(pair[1] - es))[0], es)]
+    return found
+
+
+def _find(per_frame: Sequence[FrameMeasures | None], rate_hz: float) -> list[tuple[int, int]]:
+    if not _enough(per_frame):
+        return []
+    usable = _usable(per_frame)
+    area: Curve = np.full(len(per_frame), np.nan)
+    area[usable] = [frame.lv_area if (frame := per_frame[i]) else np.nan for i in usable]
+    curve = smooth(area, rate_hz)
+
+    def near(turn: int) -> list[int]:
+        """Frames around a turn that agree with the smoothed curve."""
+        agreeing = [i for i in usable if abs(area[i] - curve[i]) <= _AGREES * curve[i]]
+        nearest = sorted(agreeing or usable, key=lambda i: abs(i - turn))
+        return [i for i in nearest if abs(i - turn) <= 1] or nearest[:1]
+
+    return [
+        (max(near(ed), key=lambda i: area[i]), min(near(es), key=lambda i: area[i]))
+        for ed, es in find_beats(curve)
+    ]
+
+
+def _ejection(
+    per_frame: Sequence[FrameMeasures | None], ed: int, es: int
+) -> tuple[float | None, str]:
+    """EF in percent of one beat, or None and the reason."""
+    diastole, systole = per_frame[ed], per_frame[es]
+    if diastole is None or systole is None or not diastole.lv_volume or not systole.lv_volume:
+        return None, NO_LENGTH
+    if diastole.cut_at_edge or systole.cut_at_edge:
+        return None, CUT
+    ef = 100 * (1 - systole.lv_volume / diastole.lv_volume)
+    if not _EF_RANGE[0] <= ef <= _EF_RANGE[1]:
+        return None, IMPLAUSIBLE
+    return round(ef, 1), ""
+
+
+def _volumes(
+    per_frame: Sequence[FrameMeasures | None],
+    shown: Beat | None,
+    mm_per_px: float | None,
+    calibration_reason: str,
+) -> tuple[dict[str, float | None], dict[str, str]]:
+    volumes: dict[str, float | None] = dict.fromkeys(("edv_ml", "esv_ml", "la_volume_ml"))
+    if shown is None:
+        return volumes, {}
+    if mm_per_px is None:
+        return volumes, dict.fromkeys(volumes, calibration_reason)
+    diastole, systole = per_frame[shown.ed], per_frame[shown.es]
+    if diastole is None or systole is None:  # a beat has both
+        return volumes, {}
+    ml = mm_per_px**3 / 1000
+    volumes["edv_ml"] = round(diastole.lv_volume * ml, 1)
+    volumes["esv_ml"] = round(systole.lv_volume * ml, 1)
+    if not systole.la_volume:
+        return volumes, {"la_volume_ml": NO_LA}
+    volumes["la_volume_ml"] = round(systole.la_volume * ml, 1)
+    return volumes, {}
+
+
+def _spread(beats: Sequence[Beat]) -> float | None:
+    if len(beats) < 2:
+        return None
+    return round(max(beat.ef for beat in beats) - min(beat.ef for beat in beats), 1)

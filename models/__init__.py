@@ -1,0 +1,1 @@
+"""The model factory: what makes, judges and publishes the networks the box runs."""

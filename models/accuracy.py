@@ -1,0 +1,135 @@
+"""Measure a released model's Dice at each backend and precision, and write it into its manifest.
+
+    python -m models.accuracy --camus DIR [--model NAME] [--write]
+
+DIR holds `frames.csv`, `images/` and `masks/` (the layout of a corrections directory); its
+validation frames are letterboxed whole, as in training. Without DIR nothing is measured.
+"""
+
+import argparse
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.config import Engine
+from appliance.engine.backend import Backend, open_backend
+from appliance.errors import ApplianceError
+from appliance.geometry import Geometry, letterbox
+from appliance.manifest import Accuracy, Manifest, current_model
+
+SPLIT = "validation"
+_DIGITS = 4  # of a Dice: a hundredth of a point
+
+
+def frames(folder: Path) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+    """Yield each validation frame and its expert's label map, both uint8 [384, 384]."""
+    import cv2
+
+    with (folder / "frames.csv").open(newline="", encoding="utf-8") as table:
+        rows = [row for row in csv.DictReader(table) if row["split"] == SPLIT]
+    for row in rows:
+        stem = f"{row['patient']}_{row['view']}_{row['phase']}"
+        image = _read(folder / "images" / f"{stem}.webp")
+        mask = _read(folder / "masks" / f"{stem}.png")
+        rows_of, columns_of = image.shape
+        geometry = Geometry.fit(rows_of, columns_of, (0, 0, columns_of, rows_of))
+        width, height = geometry.inner
+        expert = np.zeros((geometry.map_rows, geometry.map_columns), np.uint8)
+        rows_inside = slice(geometry.pad_y, geometry.pad_y + height)
+        columns_inside = slice(geometry.pad_x, geometry.pad_x + width)
+        expert[rows_inside, columns_inside] = cv2.resize(
+            mask, (width, height), interpolation=cv2.INTER_NEAREST
+        )
+        yield letterbox(image, geometry), expert
+
+
+def dice(
+    labels: npt.NDArray[np.uint8], expert: npt.NDArray[np.uint8], structures: tuple[int, ...]
+) -> list[float]:
+    """Return Dice (0..1) of each structure; 1 where both maps lack it."""
+    scores = []
+    for label in structures:
+        mine, theirs = labels == label, expert == label
+        total = int(mine.sum() + theirs.sum())
+        scores.append(2 * int((mine & theirs).sum()) / total if total else 1.0)
+    return scores
+
+
+def measure(backend: Backend, manifest: Manifest, folder: Path) -> Accuracy:
+    """Run every validation frame through one backend."""
+    scores = np.array(
+        [
+            dice(backend.infer(frame).labels, expert, manifest.labels)
+            for frame, expert in frames(folder)
+        ]
+    )
+    means = [round(float(mean), _DIGITS) for mean in scores.mean(axis=0)]
+    return Accuracy(
+        backend="openvino" if backend.name == "openvino" else "onnxruntime",
+        data="CAMUS, validation patients, both views, ED and ES",
+        frames=len(scores),
+        dice=dict(zip([s.name for s in manifest.structures], means, strict=True)),
+    )
+
+
+def measure_all(manifest: Manifest, folder: Path) -> dict[str, list[Accuracy]]:
+    """Measure every variant of a model on every backend that runs it here, by precision."""
+    found: dict[str, list[Accuracy]] = {}
+    for variant in manifest.variants:
+        for name in variant.backends:
+            engine = Engine(backend=name, precision=variant.precision)
+            try:
+                backend = open_backend(manifest, engine)
+            except ApplianceError as error:
+                print(f"{name} {variant.precision}: not measured: {error}")
+                continue
+            accuracy = measure(backend, manifest, folder)
+            found.setdefault(variant.precision, []).append(accuracy)
+            figures = "  ".join(f"{key} {value:.4f}" for key, value in accuracy.dice.items())
+            print(f"{name} {variant.precision}: {figures}  ({accuracy.frames} frames)")
+    return found
+
+
+def write(manifest: Manifest, found: dict[str, list[Accuracy]]) -> None:
+    """Put the figures into the model's manifest.json; nothing else in it changes."""
+    path = manifest.folder / "manifest.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for variant in values["variants"]:
+        if variant["precision"] in found:
+            variant["accuracy"] = [a.model_dump() for a in found[variant["precision"]]]
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m models.accuracy", description=__doc__)
+    parser.add_argument("--camus", type=Path, required=True, help="directory with frames.csv")
+    parser.add_argument("--model", default="", help="released model; the default one if absent")
+    parser.add_argument("--write", action="store_true", help="put the figures into the manifest")
+    options = parser.parse_args(arguments)
+    if not (options.camus / "frames.csv").is_file():
+        print(f"no frames.csv in {options.camus}: nothing to measure, nothing changed")
+        return 0
+    manifest = current_model(options.model)
+    found = measure_all(manifest, options.camus)
+    if options.write:
+        write(manifest, found)
+    return 0
+
+
+def _read(path: Path) -> npt.NDArray[np.uint8]:
+    import cv2
+
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise FileNotFoundError(path.name)
+    return np.asarray(image, np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,241 @@
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from appliance import labels
+from appliance.engine.worker import LEASE_S
+from appliance.errors import BackendError, SpoolError
+from appliance.ledger import analysis, worklist
+from appliance.measures import Measures
+from tests.box import Box
+from tests.phantom import cine_loop
+
+JPEG = "1.2.840.10008.1.2.4.50"
+NAME = "SECRETNAME^PATIENT"
+
+
+def write(tmp_path, **kwargs):
+    return cine_loop(**{"frames": 40, **kwargs}).write(tmp_path / "loop.dcm")
+
+
+def test_a_loop_becomes_masks_of_all_frames_and_an_ef(bench, tmp_path):
+    loop = cine_loop(frames=42, rows=480, columns=640, ejection_fraction=0.6)
+    found = bench.analyse(loop.write(tmp_path / "loop.dcm"))
+    assert found["state"] == "analysed"
+    made = found["analysis"]
+    measures = Measures.from_dict(made["measures"])
+    # The network has never seen a phantom: it is a few points off, as with any stranger.
+    assert measures.ef_percent == pytest.approx(60, abs=8)
+    assert measures.edv_ml == pytest.approx(max(loop.volumes_ml), rel=0.15)
+    drawn = labels.of_analysis(bench.ledger, bench.spool, made["id"])
+    assert drawn.available == 42
+    for index in (0, 15, 41):
+        mine, truth = drawn.frame(index), loop.labels[index]
+        both = ((mine == 1) & (truth == 1)).sum()
+        assert 2 * both / ((mine == 1).sum() + (truth == 1).sum()) > 0.9
+    assert [chunk["frame_count"] for chunk in worklist.chunks(bench.ledger, made["id"])] == (
+        [8, 8, 8, 8, 8, 2]
+    )
+
+
+def test_an_analysis_says_what_made_it_and_how_long_each_stage_took(bench, tmp_path, backend):
+    made = bench.analyse(write(tmp_path))["analysis"]
+    assert (made["engine"], made["precision"]) == (backend.name, backend.precision)
+    assert made["model_sha256"] == bench.model.variants[0].sha256
+    assert [structure["label"] for structure in made["labels"]] == [1, 2, 3]
+    assert set(made["timings"]["stages"]) >= {"decode", "letterbox", "infer", "post", "store"}
+    assert made["quality"]["passed"]
+    assert len(made["per_frame"]) == 40
+
+
+def test_without_calibration_there_is_an_ef_and_no_volume(bench, tmp_path):
+    made = bench.analyse(write(tmp_path, regions="outside"))["analysis"]
+    assert made["measures"]["ef_percent"] is not None
+    assert made["measures"]["edv_ml"] is None
+    assert "outside the image" in made["measures"]["withheld"]["edv_ml"]
+
+
+def test_damaged_frames_have_empty_masks_and_are_counted(bench, tmp_path):
+    path = write(tmp_path, transfer_syntax=JPEG, corrupt=(5, 20))
+    made = bench.analyse(path)["analysis"]
+    assert made["quality"]["damaged"] == [5, 20]
+    assert made["per_frame"][5] is None
+    drawn = labels.of_analysis(bench.ledger, bench.spool, made["id"])
+    assert not drawn.frame(5).any()
+    assert drawn.frame(6).any()
+    assert made["measures"]["ef_percent"] is not None
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
+        ({"frames": 3}, "too short"),
+        ({"frames": 12, "colour_doppler": True, "photometric": "RGB"}, "Colour Doppler"),
+        ({"frames": 12, "regions": "m-mode"}, "M-mode"),
+    ],
+)
+def test_what_cannot_be_analysed_is_kept_with_a_reason(bench, tmp_path, kwargs, reason):
+    found = bench.analyse(write(tmp_path, **kwargs))
+    assert found["state"] == "kept"
+    assert reason in found["reason"]
+    assert found["analysis"] is None
+
+
+def test_no_outline_of_what_is_no_heart_is_ever_stored(bench, shared_data):
+    seq = bench.receive(shared_data / "orthanc-tests" / "Issue16.dcm")
+    bench.worker.work_once()
+    found = bench.loop(seq)
+    assert found["state"] == "kept"
+    assert found["reason"].startswith("No apical heart")
+    assert worklist.latest_analysis(bench.ledger, seq) is None
+
+
+def test_a_damaged_file_in_the_spool_is_kept_and_said(bench, tmp_path):
+    seq = bench.receive(write(tmp_path))
+    path = bench.spool.object_path(bench.loop(seq)["sha256"])
+    path.write_bytes(path.read_bytes()[:300])
+    bench.worker.work_once()
+    assert bench.loop(seq)["state"] == "kept"
+    assert "not a whole DICOM object" in bench.loop(seq)["reason"]
+
+
+class Broken:
+    """A backend that fails as a driver does."""
+
+    name, precision = "openvino", "f32"
+
+    def __init__(self, error):
+        self.error = error
+
+    def infer(self, frame):
+        raise self.error
+
+
+def test_three_failures_quarantine_a_loop_and_no_log_line_names_the_patient(
+    new_bench, tmp_path, caplog
+):
+    bench = new_bench(Broken(ValueError(f"bad value in {NAME}")))
+    seq = bench.receive(write(tmp_path, PatientName=NAME))
+    states = []
+    with caplog.at_level(logging.DEBUG):
+        while bench.worker.work_once():
+            states.append(bench.loop(seq)["state"])
+    assert states == ["received", "received", "quarantined"]
+    assert "ValueError in test_worker.py" in caplog.text
+    assert "SECRETNAME" not in caplog.text + bench.loop(seq)["reason"]
+
+
+def test_a_loop_that_breaks_the_engine_does_not_stop_the_next(new_bench, backend, tmp_path):
+    bench = new_bench(Broken(BackendError("infer", "the driver is gone", "Restart")))
+    bench.receive(write(tmp_path))
+    while bench.worker.work_once():
+        pass
+    seq = bench.receive(write(tmp_path, seed=2))
+    assert bench.new_worker(backend).work_once()
+    assert bench.loop(seq)["state"] == "analysed"
+
+
+def test_a_full_disk_is_waited_for_and_costs_no_try(bench, tmp_path, monkeypatch):
+    monkeypatch.setattr("appliance.engine.worker.RETRY_S", 0.01)
+    seq, real, refused = bench.receive(write(tmp_path)), bench.spool.put_chunk, []
+
+    def full(data):
+        if len(refused) < 5:
+            refused.append(data)
+            raise SpoolError("store label maps", "the disk is full", "Free some", retry=True)
+        return real(data)
+
+    monkeypatch.setattr(bench.spool, "put_chunk", full)
+    bench.worker.work_once()
+    assert bench.loop(seq)["state"] == "analysed"
+    assert len(refused) == 5
+
+
+def test_a_lost_lease_stops_the_work_and_stores_nothing_more(bench, tmp_path, backend, monkeypatch):
+    monkeypatch.setattr("appliance.engine.worker.RETRY_S", 0.01)
+    seq = bench.receive(write(tmp_path))
+
+    class Stolen:
+        """Loses its lease at the tenth frame, as when another engine took over."""
+
+        name, precision = backend.name, backend.precision
+        frames = 0
+
+        def infer(self, frame):
+            self.frames += 1
+            if self.frames == 10:
+                # On a thread of its own, as another process would have its own connection.
+                with ThreadPoolExecutor(1) as other:
+                    other.submit(self.steal).result()
+            return backend.infer(frame)
+
+        def steal(self):
+            with bench.ledger.transaction() as db:
+                db.conn.execute("UPDATE job SET owner = 'another'")
+
+    thief = Stolen()
+    bench.new_worker(thief).work_once()
+    assert thief.frames < 40
+    assert bench.loop(seq)["state"] == "analysing"
+    assert bench.loop(seq)["analysis"] is None
+
+
+def test_asked_to_stop_the_worker_ends_between_two_chunks_and_loses_nothing(bench, tmp_path):
+    seq = bench.receive(write(tmp_path))
+    bench.stop.set()
+    bench.worker.work_once()
+    assert bench.loop(seq)["analysis"] is None
+    assert analysis.recover(bench.ledger) == 1
+    bench.stop._event.clear()
+    bench.worker.work_once()
+    assert bench.loop(seq)["state"] == "analysed"
+
+
+def test_nothing_waiting_is_no_work(bench):
+    assert not bench.worker.work_once()
+
+
+def test_the_lease_outlasts_the_slowest_chunk():
+    assert LEASE_S > 8 * 2  # frames of a chunk, seconds of a frame on a very slow CPU
+
+
+def test_the_same_loop_analysed_twice_gives_the_same_masks(bench, tmp_path):
+    first = bench.analyse(write(tmp_path))["analysis"]
+    again = bench.analyse(
+        cine_loop(frames=40, elements={"SeriesDescription": "again"}).write(tmp_path / "b.dcm")
+    )["analysis"]
+    chunks = [
+        [row["sha256"] for row in worklist.chunks(bench.ledger, one["id"])]
+        for one in (first, again)
+    ]
+    assert chunks[0] == chunks[1]
+    assert first["sha256"] != again["sha256"], "an analysis is of one object"
+
+
+def test_killed_at_any_moment_the_engine_comes_back_and_finishes(tmp_path):
+    """kill -9 at several moments of the work: every loop ends analysed, each exactly once."""
+    with Box(tmp_path, services=()) as box:
+        from tests.engine.conftest import Bench
+
+        loops = Bench(box.settings.box.state_dir, None, None)  # only to receive
+        seqs = [
+            loops.receive(cine_loop(frames=60, seed=seed).write(tmp_path / f"{seed}.dcm"))
+            for seed in range(2)
+        ]
+        box.start("engine")
+        box.wait_for(lambda: worklist.latest_analysis(box.ledger, seqs[1]), "the first masks")
+        box.kill("engine")
+        box.start("engine")
+        box.wait_for(lambda: worklist.latest_analysis(box.ledger, seqs[0]), "the first masks")
+        box.kill("engine")
+        box.start("engine")
+        rows = box.wait_settled(2)
+        assert [row["state"] for row in rows] == ["analysed"] * 2
+        for row in rows:
+            made = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
+            assert made.available == 60
+        sealed = box.ledger.read("SELECT seq FROM analysis WHERE state = 'sealed'")
+        assert sorted(row["seq"] for row in sealed) == sorted(seqs)
+        assert box.stop("engine") == 0
+        assert "Traceback" not in box.log("engine")
