@@ -19,8 +19,8 @@ import numpy.typing as npt
 from appliance.config import Engine
 from appliance.engine.backend import Backend, open_backend
 from appliance.errors import ApplianceError
-from appliance.geometry import Geometry, letterbox
 from appliance.manifest import Accuracy, Manifest, current_model
+from appliance.sector.geometry import Geometry, letterbox
 
 SPLIT = "validation"
 _DIGITS = 4  # of a Dice: a hundredth of a point

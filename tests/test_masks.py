@@ -4,7 +4,7 @@ import pytest
 
 from appliance import masks
 from appliance.errors import SpoolError
-from appliance.geometry import Geometry
+from appliance.sector.geometry import Geometry
 
 LV, MYOCARDIUM, LA = 1, 2, 3
 

@@ -15,13 +15,13 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from appliance.chambers import FrameMeasures, frame_measures
 from appliance.cine import Cine, FrameError
 from appliance.engine.backend import Backend, Inference
 from appliance.engine.quality import FrameShape, frame_shape
-from appliance.geometry import letterbox
 from appliance.masks import LabelMap, encode_chunk, tidy
+from appliance.measures.chambers import FrameMeasures, frame_measures
 from appliance.sector import Sector
+from appliance.sector.geometry import letterbox
 
 CHUNK = 8  # frames stored at a time: a quarter of a second of loop, 12 kB
 AHEAD = 8  # frames decoded before they are needed: 1.2 MB

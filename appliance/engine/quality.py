@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from appliance.chambers import LA, LV, MYOCARDIUM, touching
 from appliance.masks import LabelMap, outline
+from appliance.measures.chambers import LA, LV, MYOCARDIUM, touching
 
 SHARE_OF_FRAMES = 0.8  # of the readable frames must show what a heart shows
 SHARE_WITH_ATRIUM = 0.5  # of them: a short atrium is lost in some diastolic frames

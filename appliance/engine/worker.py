@@ -74,6 +74,7 @@ class Worker:
                 if self._stop.wait(RETRY_S):
                     break
         except Interrupted:
+            analysis.release(self._ledger, claim, "the engine was stopped")
             log.info("object %d: the work was interrupted; it will be taken up again", claim.seq)
         return True
 

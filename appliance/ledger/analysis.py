@@ -89,6 +89,15 @@ def recover(ledger: Ledger) -> int:
     return len(rows)
 
 
+def release(ledger: Ledger, claim: Claim, reason: str) -> None:
+    """Give a claim back unfinished, without counting the try: the service stops, not the loop."""
+    with ledger.transaction() as db:
+        if lease.holds(db, "job", claim.job, claim.owner):
+            lease.free(db, "job", claim.job)
+            db.table("job").update(claim.job, {"tries": claim.tries - 1})
+            event.set_state(db, claim.seq, "received", reason)
+
+
 def renew(ledger: Ledger, claim: Claim, lease_s: float) -> bool:
     """Prolong a claim; False means it was lost and the work must stop."""
     with ledger.transaction() as db:

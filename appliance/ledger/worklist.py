@@ -69,9 +69,14 @@ def analysis(ledger: Ledger, analysis_id: int) -> Row | None:
 
 
 def latest_analysis(ledger: Ledger, seq: int) -> Row | None:
-    """Return the newest sealed analysis of an instance, else the open one, else None."""
+    """Return the newest sealed analysis of an instance, else the one under way, else None.
+
+    One that was begun and then refused, or cut short, is never shown.
+    """
     row = ledger.read_one(
-        "SELECT id FROM analysis WHERE seq = ? ORDER BY state = 'sealed' DESC, id DESC LIMIT 1",
+        "SELECT a.id FROM analysis a JOIN instance i ON i.seq = a.seq WHERE a.seq = ?"
+        " AND (a.state = 'sealed' OR i.state = 'analysing')"
+        " ORDER BY a.state = 'sealed' DESC, a.id DESC LIMIT 1",
         [seq],
     )
     return analysis(ledger, row["id"]) if row else None

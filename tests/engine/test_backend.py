@@ -10,7 +10,7 @@ from appliance.engine import backend as backends
 from appliance.engine.backend import open_backend
 from appliance.engine.openvino import OpenVino
 from appliance.errors import BackendError, ManifestError
-from appliance.geometry import Geometry, letterbox
+from appliance.sector.geometry import Geometry, letterbox
 from tests.phantom import cine_loop
 
 

@@ -5,8 +5,8 @@ import pytest
 from appliance.cine import open_cine
 from appliance.engine.pipeline import Stages, fan_on_map, run
 from appliance.engine.quality import judge
-from appliance.geometry import letterbox
 from appliance.sector import find_sector
+from appliance.sector.geometry import letterbox
 from tests.phantom import cine_loop
 
 

@@ -185,8 +185,9 @@ def test_asked_to_stop_the_worker_ends_between_two_chunks_and_loses_nothing(benc
     seq = bench.receive(write(tmp_path))
     bench.stop.set()
     bench.worker.work_once()
+    assert bench.loop(seq)["state"] == "received"
     assert bench.loop(seq)["analysis"] is None
-    assert analysis.recover(bench.ledger) == 1
+    assert analysis.recover(bench.ledger) == 0  # nothing was left behind to recover
     bench.stop._event.clear()
     bench.worker.work_once()
     assert bench.loop(seq)["state"] == "analysed"

@@ -129,6 +129,26 @@ def test_a_power_cut_says_nothing_against_the_loop(ledger):
     assert worklist.loop(ledger, 1)["state"] == "received"
 
 
+def test_an_engine_that_is_stopped_gives_the_loop_back_uncounted(ledger):
+    reception.record(ledger, received())
+    for _ in range(5):
+        claim = analysis.claim(ledger, "e", 600)
+        assert claim is not None
+        assert claim.tries == 1
+        analysis.release(ledger, claim, "the engine was stopped")
+    assert worklist.loop(ledger, 1)["state"] == "received"
+
+
+def test_masks_of_a_loop_that_was_then_refused_are_never_shown(ledger):
+    reception.record(ledger, received())
+    claim = analysis.claim(ledger, "e", 600)
+    assert claim is not None
+    analysis.open(ledger, claim, OPENED)
+    assert worklist.latest_analysis(ledger, 1) is not None
+    analysis.keep(ledger, claim, "No four-chamber heart.")
+    assert worklist.latest_analysis(ledger, 1) is None
+
+
 def test_the_hash_of_an_analysis_covers_its_measures(ledger):
     _, first = analysed(ledger)
     _, second = analysed(ledger, received(uid="1.2.4", sha256="b" * 64))

@@ -14,13 +14,13 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from appliance import masks
-from appliance.geometry import Geometry
 from appliance.ledger import Ledger, analysis, reception, review
 from appliance.ledger.analysis import Opened
 from appliance.ledger.reception import Received
 from appliance.ledger.review import Decision
 from appliance.manifest import current_model
 from appliance.part10 import identity, read_header
+from appliance.sector.geometry import Geometry
 from appliance.spool import Spool
 from appliance.sync.modules import Review
 from appliance.sync.seg import Part10

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from appliance.regions import Region, region_aspect
+from appliance.cine.regions import Region, region_aspect
 
 _SHALLOWEST, _DEEPEST = 3.0, 40.0  # cm of picture; hearts are looked at from 5 to 30
 _SAME = 0.02  # relative difference up to which two scales are one

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from appliance.calibration import Calibration
-from appliance.calibration import calibrate as _calibrate
 from appliance.cine import Cine
+from appliance.cine.regions import Region
 from appliance.errors import CineError, SectorError
-from appliance.geometry import MAP_SIZE, Geometry, letterbox
-from appliance.regions import Region
+from appliance.sector.calibration import Calibration
+from appliance.sector.calibration import calibrate as _calibrate
+from appliance.sector.geometry import MAP_SIZE, Geometry, letterbox
 
 __all__ = [
     "MAP_SIZE",

@@ -4,11 +4,10 @@ import math
 import numpy as np
 import pytest
 
-from appliance import measures
-from appliance.beats import find_beats, smooth
-from appliance.chambers import LA, LV, MYOCARDIUM, frame_measures, isotropic
-from appliance.measures import FrameMeasures, Measures, measure
-from appliance.timing import Timing
+from appliance.cine.timing import Timing
+from appliance.measures import FrameMeasures, Measures, measure, summary
+from appliance.measures.beats import find_beats, smooth
+from appliance.measures.chambers import LA, LV, MYOCARDIUM, frame_measures, isotropic
 from tests.phantom import cine_loop
 
 WALL = 15
@@ -129,12 +128,12 @@ def test_a_loop_shorter_than_a_beat_has_no_ef_and_says_so():
     found = measure(beating(15), timing(15), 0.5, "")
     assert found.ef_percent is None
     assert found.edv_ml is None
-    assert found.withheld["ef_percent"] == measures.NO_WHOLE_BEAT
+    assert found.withheld["ef_percent"] == summary.NO_WHOLE_BEAT
 
 
 def test_a_heart_that_does_not_move_has_no_ef():
     found = measure(beating(60, ef=0.01), timing(60), None, "no")
-    assert found.withheld["ef_percent"] == measures.NO_WHOLE_BEAT
+    assert found.withheld["ef_percent"] == summary.NO_WHOLE_BEAT
 
 
 def test_a_cut_ventricle_has_no_ef_and_says_so():
@@ -143,7 +142,7 @@ def test_a_cut_ventricle_has_no_ef_and_says_so():
     ]
     found = measure(frames, timing(60), 0.5, "")
     assert found.ef_percent is None
-    assert found.withheld["ef_percent"] == measures.CUT
+    assert found.withheld["ef_percent"] == summary.CUT
 
 
 def test_no_trusted_calibration_means_ef_without_volumes_and_the_reason():
@@ -173,7 +172,7 @@ def test_damaged_frames_are_left_out_and_a_few_do_not_matter():
 def test_most_frames_without_a_ventricle_mean_no_ef():
     frames = [frame if i % 2 else None for i, frame in enumerate(beating(60))]
     found = measure(frames, timing(60), None, "no")
-    assert found.withheld["ef_percent"] == measures.NOT_ENOUGH_MASKS
+    assert found.withheld["ef_percent"] == summary.NOT_ENOUGH_MASKS
 
 
 def test_no_frames_at_all_is_no_error():
@@ -194,7 +193,7 @@ def test_frames_a_person_chose_are_taken_as_they_are():
     assert (found.ed_frame, found.es_frame) == (3, 12)
     assert len(found.beats) == 1
     backwards = measure(beating(60), timing(60), None, "no", ed=15, es=0)
-    assert backwards.withheld["ef_percent"] == measures.IMPLAUSIBLE
+    assert backwards.withheld["ef_percent"] == summary.IMPLAUSIBLE
 
 
 def test_one_chosen_frame_gets_the_other_of_the_nearest_beat():

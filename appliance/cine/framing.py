@@ -7,9 +7,9 @@ from itertools import pairwise
 
 from pydicom.uid import RLELossless
 
-from appliance.elements import Fragment
 from appliance.errors import CineError
 from appliance.part10 import Header
+from appliance.part10.elements import Fragment
 
 Frames = tuple[tuple[Fragment, ...], ...]
 Read = Callable[[Fragment], bytes]

@@ -100,7 +100,7 @@ class Demo:
         self._accept(url, loop["seq"])
         self._delivered(ledger, supervisor, loop["seq"])
         sheet = self.root / "contact-sheet.png"
-        from appliance.contact_sheet import write
+        from appliance.demo.contact_sheet import write
 
         write(ledger, Spool(settings.box.state_dir), loop["seq"], sheet)
         self._say(f"contact sheet: {sheet}")
@@ -142,7 +142,7 @@ class Demo:
         self._say(_sentence(measures))
 
     def _accept(self, url: str, seq: int) -> None:
-        from appliance.pageclient import PageClient
+        from appliance.demo.pageclient import PageClient
 
         begun = time.monotonic()
         page = PageClient(url)

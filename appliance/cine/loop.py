@@ -17,14 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.uid import UID, JPEGBaseline8Bit
 
-from appliance import decode, refusal
-from appliance.elements import Fragment
+from appliance.cine import decode, refusal
+from appliance.cine.framing import group
+from appliance.cine.layout import FrameError, Layout, read_layout
+from appliance.cine.regions import Region, pixel_aspect, read_regions
+from appliance.cine.timing import Timing, read_timing
 from appliance.errors import CineError
-from appliance.framing import group
-from appliance.layout import FrameError, Layout, read_layout
 from appliance.part10 import Header, Identity, identity, inflate, read_header
-from appliance.regions import Region, pixel_aspect, read_regions
-from appliance.timing import Timing, read_timing
+from appliance.part10.elements import Fragment
 
 __all__ = ["Cine", "FrameError", "Region", "Timing", "open_cine"]
 

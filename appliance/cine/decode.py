@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.uid import JPEGBaseline8Bit
 
-from appliance import jpeg
-from appliance.compressed import decompress
-from appliance.layout import FrameError, Layout
+from appliance.cine import jpeg
+from appliance.cine.compressed import decompress
+from appliance.cine.layout import FrameError, Layout
 
 Grey = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]

@@ -22,8 +22,8 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from appliance import jpeg
-from appliance.layout import FrameError, Layout
+from appliance.cine import jpeg
+from appliance.cine.layout import FrameError, Layout
 
 _JPEG_BY_GDCM = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
 _PROCESSES = (0xC0, 0xC1, 0xC3)  # start of frame: baseline, extended, lossless

@@ -17,8 +17,7 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from appliance import jpeg
-from appliance.cine import FrameError, open_cine
+from appliance.cine import FrameError, jpeg, open_cine
 from appliance.errors import CineError
 from tests.phantom import SEPIA
 from tests.phantom import small_loop as small

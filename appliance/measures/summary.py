@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from appliance.beats import Curve, find_beats, smooth
-from appliance.chambers import FrameMeasures, frame_measures, isotropic
+from appliance.measures.beats import Curve, find_beats, smooth
+from appliance.measures.chambers import FrameMeasures, frame_measures, isotropic
 
 if TYPE_CHECKING:
     from appliance.cine import Timing

@@ -9,9 +9,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
-from appliance.errors import CineError
-from appliance.part10 import text
-from appliance.regions import (
+from appliance.cine.regions import (
     COLOUR_FLOW,
     CW_DOPPLER,
     M_MODE,
@@ -19,6 +17,8 @@ from appliance.regions import (
     SPECTRAL,
     TWO_D,
 )
+from appliance.errors import CineError
+from appliance.part10 import text
 
 if TYPE_CHECKING:
     from appliance.cine import Cine

@@ -22,8 +22,16 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 
-from appliance.elements import OPERATION, PIXEL_DATA, UNDEFINED, Element, Fragment, Walker, broken
 from appliance.errors import Part10Error
+from appliance.part10.elements import (
+    OPERATION,
+    PIXEL_DATA,
+    UNDEFINED,
+    Element,
+    Fragment,
+    Walker,
+    broken,
+)
 
 _KEPT_VALUE = 64 * 1024  # bytes; larger ones are private bulk that nobody here reads
 _KEPT_SEQUENCE = 1024 * 1024
