@@ -13,6 +13,7 @@ from typing import IO, NoReturn
 
 from appliance.config import Settings, load
 from appliance.errors import ApplianceError, LedgerError
+from appliance.ledger import Ledger
 
 _CHECKPOINT_S = 30.0  # the WAL grows by about 4 MB a minute in a busy clinic
 
@@ -114,11 +115,13 @@ def _only_one(name: str, state_dir: Path) -> IO[str]:
 
 
 def _checkpoint_in_background(state_dir: Path, stop: Stop) -> None:
-    """Whichever service gets the lock folds the WAL into the ledger; the others wait in line."""
+    """Whichever service gets the lock folds the WAL into the ledger; the others wait in line.
+
+    Everything the thread needs is imported before it starts: the page's server forks, and a
+    fork in the middle of an import leaves the child waiting for the import lock for ever.
+    """
 
     def turn() -> None:
-        from appliance.ledger import Ledger
-
         with (state_dir / "checkpoint.lock").open("w") as lock:
             while not stop.wait(_CHECKPOINT_S):
                 try:

@@ -1,0 +1,120 @@
+"""What a person drew, made into label maps in the spool and into measures."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance import labels, masks
+from appliance.cine import Timing
+from appliance.ledger import Ledger, worklist
+from appliance.measures import FrameMeasures, frame_measures, isotropic, measure
+from appliance.sector import Geometry
+from appliance.spool import Spool
+
+Polygon = npt.NDArray[np.float64]
+Drawn = Mapping[int, Mapping[int, Polygon]]  # frame, label value: float64 [n, 2] (x, y)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """A correction ready for the ledger.
+
+    Attributes
+    ----------
+    chunks
+        First frame, frame count and SHA-256 of each chunk of corrected label maps.
+    geometry
+        `Geometry.to_dict()` of those: the whole source frame.
+    measures
+        `Measures.to_dict()` of the loop with the correction in it.
+    """
+
+    chunks: list[tuple[int, int, str]]
+    geometry: dict[str, Any]
+    measures: dict[str, Any]
+
+
+def correct(
+    ledger: Ledger,
+    spool: Spool,
+    analysis: Mapping[str, Any],
+    drawn: Drawn,
+    base_review: int | None,
+    marks: tuple[int | None, int | None],
+) -> Correction:
+    """Make a correction durable and measure the loop with it.
+
+    Parameters
+    ----------
+    ledger, spool
+        The box's.
+    analysis
+        Row of the analysis that is corrected.
+    drawn
+        The contours a person changed, in source pixels.
+    base_review
+        An earlier correction that this one goes on from; None begins at the model's.
+    marks
+        Frames (from 0) of ED and ES that a person saw and kept or chose; None where none.
+
+    Raises
+    ------
+    SpoolError
+        When label maps can't be read or written.
+    """
+    kept = worklist.review_chunks(ledger, base_review) if base_review else []
+    maps = (
+        labels.of_review(ledger, spool, base_review)
+        if base_review
+        else labels.of_analysis(ledger, spool, analysis["id"])
+    )
+    geometry = Geometry.from_dict(analysis["geometry"])
+    changed = {frame for row in kept for frame in _frames(row)} | set(drawn)
+    chunks, corrected = [], {}
+    for index in sorted(changed):
+        label_map = _apply(maps.frame(index), drawn.get(index, {}))
+        chunks.append((index, 1, spool.put_chunk(masks.encode_chunk(label_map[None]))))
+        corrected[index] = _measure(label_map, geometry, analysis["calibration"])
+    whole = Geometry.identity(geometry.rows, geometry.columns)
+    measures = _measures(analysis, corrected, geometry, marks)
+    return Correction(chunks, whole.to_dict(), measures)
+
+
+def _frames(row: Mapping[str, int]) -> range:
+    return range(row["first_frame"], row["first_frame"] + row["frame_count"])
+
+
+def _apply(label_map: masks.LabelMap, contours: Mapping[int, Polygon]) -> masks.LabelMap:
+    """Draw in the order of rising labels: where two were drawn over each other, the outer wins."""
+    for label in sorted(contours):
+        label_map = masks.apply_contour(label_map, label, contours[label])
+    return label_map
+
+
+def _measure(
+    label_map: masks.LabelMap, geometry: Geometry, calibration: Mapping[str, Any]
+) -> FrameMeasures:
+    """Measure a source map in the model's own pixels, so that it stands beside the other frames."""
+    found = frame_measures(isotropic(label_map, calibration["aspect"]))
+    return found.scaled(geometry.scale_x)
+
+
+def _measures(
+    analysis: Mapping[str, Any],
+    corrected: Mapping[int, FrameMeasures],
+    geometry: Geometry,
+    marks: tuple[int | None, int | None],
+) -> dict[str, Any]:
+    per_frame = [FrameMeasures.from_dict(row) if row else None for row in analysis["per_frame"]]
+    for index, found in corrected.items():
+        per_frame[index] = found
+    calibration = analysis["calibration"]
+    side = calibration["mm_per_px_x"] / geometry.scale_x if calibration["trusted"] else None
+    stored = analysis["timing"]
+    timing = Timing(**{**stored, "frame_times_ms": tuple(stored["frame_times_ms"])})
+    reason = calibration["reason"]
+    ed, es = marks
+    return measure(per_frame, timing, side, reason, ed=ed, es=es).to_dict()

@@ -1,0 +1,96 @@
+"""The worklist: studies with their loops, and the number a page polls to learn of news."""
+
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from itertools import groupby
+from typing import Any
+
+from flask import Blueprint, jsonify, render_template, url_for
+from flask.wrappers import Response
+
+from appliance.ledger import worklist
+from appliance.webui import words
+from appliance.webui.app import here
+
+blueprint = Blueprint("live", __name__)
+
+_NEWEST = 300  # loops on the list: about three days of a busy clinic
+
+
+@blueprint.get("/")
+def worklist_page() -> str:
+    """Show the studies, those that need eyes first, then the newest."""
+    # Read before the rows: what comes in between is fetched once more, never missed.
+    version = worklist.version(here().ledger)
+    return render_template("worklist.html", studies=list(studies()), version=version)
+
+
+@blueprint.get("/studies")
+def studies_fragment() -> str:
+    """Return the rows of the worklist alone, for a page that is open."""
+    return render_template("studies.html", studies=list(studies()))
+
+
+@blueprint.get("/api/version")
+def version() -> Response:
+    """Return a number that grows with every change of state."""
+    return jsonify(version=worklist.version(here().ledger))
+
+
+def studies() -> Iterator[dict[str, Any]]:
+    """Give what the worklist shows of each study, in the order shown."""
+    rows = worklist.loops(here().ledger, limit=_NEWEST)
+    rows.sort(key=_study_key)
+    grouped = [sorted(group, key=_number) for _, group in groupby(rows, key=_study_key)]
+    newest_first = sorted(grouped, key=lambda loops: -max(loop["seq"] for loop in loops))
+    for loops in sorted(newest_first, key=lambda loops: not any(map(words.needs_eyes, loops))):
+        yield _study(loops)
+
+
+def _study_key(loop: words.Row) -> str:
+    """A loop that names no study stands alone."""
+    return str(loop["study_instance_uid"] or f"alone-{loop['seq']}")
+
+
+def _number(loop: words.Row) -> int:
+    return int(loop["seq"])
+
+
+def _study(loops: Sequence[words.Row]) -> dict[str, Any]:
+    newest = loops[-1]
+    shown = {
+        "key": sha256(_study_key(newest).encode()).hexdigest()[:16],
+        "patient_name": words.person_name(newest["patient_name"]),
+        "patient_id": newest["patient_id"],
+        "time": words.machine_time(newest["content_date_time"]),
+        "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
+        "needs": sum(map(words.needs_eyes, loops)),
+        "warning": words.blocked(newest) if newest["patients"] > 1 else None,
+        "loops": [card(loop) for loop in loops],
+    }
+    return {**shown, "digest": sha256(repr(shown).encode()).hexdigest()[:16]}
+
+
+def card(loop: words.Row) -> dict[str, Any]:
+    """Return what the worklist and the rail show of one loop."""
+    ef, volumes = words.summary(loop)
+    return {
+        "seq": loop["seq"],
+        "number": loop["instance_number"] or loop["seq"],
+        "url": url_for("loops.viewer", seq=loop["seq"]),
+        "thumbnail": _thumbnail_url(loop),
+        "status": words.status(loop),
+        "ef": ef,
+        "volumes": volumes,
+        "why": words.why(loop),
+        "marks": words.marks(loop),
+    }
+
+
+def _thumbnail_url(loop: words.Row) -> str | None:
+    if loop["number_of_frames"] < 1 or not loop["rows"]:
+        return None
+    review, analysis = loop["review"], loop["analysis"]
+    # Names what is drawn, so that the picture may be kept for good.
+    drawn = f"r{review['id']}" if review else f"a{analysis['id']}" if analysis else "bare"
+    return url_for("loops.thumbnail", seq=loop["seq"], drawn=drawn)

@@ -1,0 +1,294 @@
+"""One loop: its page, its state for the page, its frames, contours and thumbnail."""
+
+from http import HTTPStatus
+from itertools import pairwise
+from typing import Any
+
+from flask import Blueprint, jsonify, render_template, request, url_for
+from flask.wrappers import Response
+
+from appliance import labels
+from appliance.cine import Timing, open_cine
+from appliance.errors import CineError, Part10Error
+from appliance.ledger import worklist
+from appliance.webui import pictures, words
+from appliance.webui.app import Refused, here
+from appliance.webui.live import card
+
+blueprint = Blueprint("loops", __name__)
+
+# Fetched at once by the page's head instead of one after the other as they are imported.
+MODULES = [
+    *("view.js", "api.js", "contours.js", "curve.js", "overlay.js", "panel.js", "player.js"),
+    *("correction.js", "editor.js", "pointer.js", "drafts.js", "keys.js"),
+]
+_FOR_GOOD = "private, max-age=31536000, immutable"
+_NO_LOOP = "There is no such loop on this box."
+_NO_CONTOURS = "This loop has no contours."
+
+
+def find(seq: int) -> dict[str, Any]:
+    """Return a loop's row, or refuse with 404."""
+    loop = worklist.loop(here().ledger, seq)
+    if loop is None:
+        raise Refused(HTTPStatus.NOT_FOUND, _NO_LOOP)
+    return loop
+
+
+@blueprint.get("/loop/<int:seq>")
+def viewer(seq: int) -> str:
+    """Show a loop to be played, accepted, corrected or rejected."""
+    return render_template(
+        "viewer.html",
+        state=state(find(seq)),
+        modules=MODULES,
+        reasons=words.REASONS,
+        keys=words.KEYS,
+    )
+
+
+@blueprint.get("/api/loops/<int:seq>")
+def loop_state(seq: int) -> Response:
+    """Return all that the viewer needs to know of a loop but frames and contours."""
+    return jsonify(state(find(seq)))
+
+
+def state(loop: dict[str, Any]) -> dict[str, Any]:
+    """Describe a loop for the viewer."""
+    ledger = here().ledger
+    version = worklist.version(ledger)
+    analysis = worklist.latest_analysis(ledger, loop["seq"])
+    siblings = worklist.study(ledger, loop["study_instance_uid"]) or [loop]
+    if not loop["study_instance_uid"]:
+        siblings = [loop]
+    before, after = _neighbours(loop["seq"], siblings)
+    return {
+        "seq": loop["seq"],
+        "version": version,
+        "number": loop["instance_number"] or loop["seq"],
+        "state": loop["state"],
+        "status": words.status(loop),
+        "blocked": words.blocked(loop),
+        "words": words.why(loop) or _progress(loop, analysis),
+        "patient_id": loop["patient_id"],
+        "patient": {
+            "name": words.person_name(loop["patient_name"]),
+            "id": loop["patient_id"],
+            "birth": words.date(loop["patient_birth_date"]),
+        },
+        "time": words.machine_time(loop["content_date_time"]),
+        **_playback(loop, analysis),
+        "analysis": _analysis(analysis) if analysis else None,
+        "annotations": _annotations(loop, analysis) if analysis else [],
+        "deliveries": words.marks(loop),
+        "loops": [card(row) for row in siblings],
+        "previous": before,
+        "next": after,
+    }
+
+
+def _neighbours(seq: int, siblings: list[dict[str, Any]]) -> tuple[str | None, str | None]:
+    order = [row["seq"] for row in siblings]
+    place = order.index(seq) if seq in order else -1
+    around = (place - 1, place + 1) if place >= 0 else (-1, len(order))
+    urls = [
+        url_for("loops.viewer", seq=order[there]) if 0 <= there < len(order) else None
+        for there in around
+    ]
+    return urls[0], urls[1]
+
+
+def _progress(loop: words.Row, analysis: words.Row | None) -> str:
+    if loop["state"] == "received":
+        return "Waiting to be measured."
+    if loop["state"] == "analysing":
+        return "Being measured." if analysis is None else "Being measured: contours appear."
+    return ""
+
+
+def _playback(loop: words.Row, analysis: words.Row | None) -> dict[str, Any]:
+    """Size, timing and addresses of what can be played; nothing of what can't."""
+    still = {"rows": loop["rows"] or 1, "columns": loop["columns"] or 1, "aspect": 1.0}
+    try:
+        with open_cine(here().spool.object_path(loop["sha256"])) as cine:
+            durations = _durations(cine.timing)
+            size = {"rows": cine.rows, "columns": cine.columns, "aspect": cine.pixel_aspect}
+            frames = cine.frames
+    except (CineError, Part10Error):
+        return {**still, "frames": 0, "durations": [], "urls": {"frames": None}}
+    if analysis:
+        size["aspect"] = analysis["calibration"].get("aspect") or size["aspect"]
+    address = url_for("loops.frames", seq=loop["seq"], sha256=loop["sha256"])
+    return {
+        **size,
+        "frames": frames,
+        "durations": durations,
+        "urls": {"frames": address if frames else None},
+    }
+
+
+def _durations(timing: Timing) -> list[float]:
+    """How long each frame stands, in ms; the last as long as one stands on average."""
+    times = timing.frame_times_ms
+    steps = [after - before for before, after in pairwise(times)]
+    return [*steps, 1000 / timing.rate_hz]
+
+
+def _analysis(analysis: words.Row) -> dict[str, Any]:
+    return {
+        "id": analysis["id"],
+        "sha256": analysis["sha256"] if analysis["state"] == "sealed" else None,
+        "structures": [
+            {name: item[name] for name in ("label", "name", "colour")}
+            for item in analysis["labels"]
+        ],
+        "cavity": analysis["labels"][0]["label"],
+    }
+
+
+def _annotations(loop: words.Row, analysis: words.Row) -> list[dict[str, Any]]:
+    """The model's answer, then each review of it that has contours to show, oldest first."""
+    model = _model(loop, analysis)
+    told = [model]
+    for review in worklist.reviews(here().ledger, loop["seq"]):
+        if review["analysis_id"] == analysis["id"]:
+            told.append(_review(loop, review, model, analysis))
+    return told
+
+
+def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
+    available = sum(row["frame_count"] for row in worklist.chunks(here().ledger, analysis["id"]))
+    parameters = {"analysis": analysis["id"], "frames": available}
+    measures = analysis["measures"]
+    return {
+        "id": "model",
+        "review": None,
+        "sign": "◆",
+        "title": f"{analysis['model_name']} {analysis['model_version']}",
+        "time": words.clock(analysis["sealed_at"] or analysis["opened_at"]),
+        "note": "",
+        "contours": url_for("loops.contours", seq=loop["seq"], **parameters),
+        "corrected": [],
+        **_measured(measures, analysis),
+    }
+
+
+def _review(
+    loop: words.Row, review: words.Row, model: dict[str, Any], analysis: words.Row
+) -> dict[str, Any]:
+    chunks = worklist.review_chunks(here().ledger, review["id"])
+    corrected = [
+        index
+        for row in chunks
+        for index in range(row["first_frame"], row["first_frame"] + row["frame_count"])
+    ]
+    sign = {"accepted": "✓", "corrected": "✎", "rejected": "✕"}[review["decision"]]
+    address = url_for("loops.contours", seq=loop["seq"], review=review["id"])
+    told = {
+        **model,
+        "id": f"review-{review['id']}",
+        "review": review["id"],
+        "sign": sign,
+        "title": f"{review['reviewer']} {review['decision']}",
+        "time": words.clock(review["at"]),
+        "note": review["reason"],
+        "corrected": corrected,
+        "contours": address if corrected else model["contours"],
+    }
+    if review["measures"]:
+        told.update(_measured(review["measures"], analysis))
+    return told
+
+
+def _measured(measures: words.Row | None, analysis: words.Row) -> dict[str, Any]:
+    if measures is None:
+        waiting = {"ef": "…", "spread": "", "volumes": [], "lines": ["being measured"], "why": []}
+        return {"numbers": waiting, "marks": {}, "curve": [], "beats": [], "unit": ""}
+    numbers = words.numbers(measures)
+    numbers["lines"] = [*numbers["lines"], *words.quality(analysis)]
+    numbers["why"] = [*numbers["why"], *(analysis["quality"] or {}).get("notes", [])]
+    marks = {"ed": measures["ed_frame"], "es": measures["es_frame"]}
+    return {
+        "numbers": numbers,
+        "marks": {name: frame for name, frame in marks.items() if frame is not None},
+        "curve": measures["lv_area_curve"],
+        "beats": [{"ed": beat["ed"], "es": beat["es"]} for beat in measures["beats"]],
+        "unit": "cm²" if measures["area_unit"] == "cm2" else "",
+    }
+
+
+@blueprint.get("/api/loops/<int:seq>/frames")
+def frames(seq: int) -> Response:
+    """Return the loop's frames as one pack, untouched where a browser shows them right."""
+    loop = find(seq)
+    try:
+        size, parts = pictures.pack_of_frames(here().spool, loop["sha256"])
+    except (CineError, Part10Error) as error:
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, words.sentence(error.subject)) from error
+    response = Response(parts, mimetype="application/octet-stream")
+    response.content_length = size
+    if request.args.get("sha256") == loop["sha256"]:
+        response.headers["Cache-Control"] = _FOR_GOOD
+    return response
+
+
+@blueprint.get("/api/loops/<int:seq>/contours")
+def contours(seq: int) -> Response:
+    """Return contours as packed: the model's so far, or with `review=<id>` what that one says."""
+    box, loop = here(), find(seq)
+    review_id = request.args.get("review", type=int)
+    if review_id is not None:
+        return _reviewed_contours(seq, review_id)
+    analysis_id = request.args.get("analysis", type=int)
+    analysis = (
+        worklist.analysis(box.ledger, analysis_id)
+        if analysis_id is not None
+        else worklist.latest_analysis(box.ledger, loop["seq"])
+    )
+    if analysis is None or analysis["seq"] != seq:
+        raise Refused(HTTPStatus.NOT_FOUND, _NO_CONTOURS)
+    packed = box.contours.of_analysis(box.ledger, box.spool, analysis)
+    return _packed(packed, for_good=analysis["state"] == "sealed" and analysis_id is not None)
+
+
+def _reviewed_contours(seq: int, review_id: int) -> Response:
+    box = here()
+    review = worklist.review(box.ledger, review_id)
+    analysis = worklist.analysis(box.ledger, review["analysis_id"]) if review else None
+    if review is None or analysis is None or review["seq"] != seq:
+        raise Refused(HTTPStatus.NOT_FOUND, _NO_CONTOURS)
+    maps = labels.of_review(box.ledger, box.spool, review_id)
+    values = [item["label"] for item in analysis["labels"]]
+    return _packed(box.contours.pack(f"review-{review_id}", maps, values), for_good=True)
+
+
+def _packed(data: bytes, *, for_good: bool) -> Response:
+    response = Response(data, mimetype="application/octet-stream")
+    if for_good:
+        response.headers["Cache-Control"] = _FOR_GOOD
+    return response
+
+
+@blueprint.get("/api/loops/<int:seq>/thumbnail/<drawn>.jpg")
+def thumbnail(seq: int, drawn: str) -> Response:
+    """Return a small picture of the ED frame with the contours in force."""
+    box, loop = here(), find(seq)
+    review, analysis = loop["review"], loop["analysis"]
+    measures = words.in_force(loop)
+    maps = None
+    if analysis:
+        shown = review if review and review["analysis_id"] == analysis["id"] else None
+        maps = (
+            labels.of_review(box.ledger, box.spool, shown["id"])
+            if shown
+            else labels.of_analysis(box.ledger, box.spool, analysis["id"])
+        )
+    colours = {item["label"]: item["colour"] for item in analysis["labels"]} if analysis else {}
+    index = (measures or {}).get("ed_frame") or 0
+    path = box.spool.object_path(loop["sha256"])
+    data = pictures.thumbnail(path, index, maps, colours)
+    if data is None:
+        raise Refused(HTTPStatus.NOT_FOUND, "This loop has no picture.")
+    response = Response(data, mimetype="image/jpeg")
+    response.headers["Cache-Control"] = "private, max-age=86400"
+    return response

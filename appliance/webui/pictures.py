@@ -1,0 +1,176 @@
+"""What the page plays and draws: packs of frames, packs of contours, thumbnails; kept once made."""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from appliance import labels, masks
+from appliance.cine import Cine, FrameError, open_cine
+from appliance.errors import CineError, Part10Error
+from appliance.labels import LoopLabels
+from appliance.ledger import Ledger
+from appliance.spool import Spool, write_durably
+
+THUMBNAIL = (256, 192)  # columns, rows: twice the size on the page, for dense screens
+_QUALITY = 80
+_LENGTH = struct.Struct("<I")
+
+
+def pack_of_frames(spool: Spool, sha256: str) -> tuple[int, Iterator[bytes]]:
+    """Return the size in bytes and the parts of a loop's pack.
+
+    A pack is a little-endian uint32 count, that many uint32 lengths, and the JPEGs; length 0
+    stands for a frame that can't be read. Fragments that a browser shows right go out untouched;
+    other syntaxes are made into JPEG once and kept.
+
+    Raises
+    ------
+    CineError
+        When the object is no cine loop.
+    """
+    path = spool.object_path(sha256)
+    with open_cine(path) as cine:
+        if not cine.is_jpeg_baseline:
+            return _kept_pack(spool.cache / f"{sha256}.frames", cine)
+        lengths = [len(_jpeg(cine, index)) for index in range(cine.frames)]
+    return _LENGTH.size * (1 + len(lengths)) + sum(lengths), _stream(path, lengths)
+
+
+def _stream(path: Path, lengths: list[int]) -> Iterator[bytes]:
+    yield struct.pack(f"<{1 + len(lengths)}I", len(lengths), *lengths)
+    with open_cine(path) as cine:
+        for index in range(cine.frames):
+            yield _jpeg(cine, index)
+
+
+def _kept_pack(path: Path, cine: Cine) -> tuple[int, Iterator[bytes]]:
+    if not path.exists():
+        jpegs = [_jpeg(cine, index) for index in range(cine.frames)]
+        head = struct.pack(f"<{1 + len(jpegs)}I", len(jpegs), *map(len, jpegs))
+        write_durably(path, b"".join([head, *jpegs]))
+    return path.stat().st_size, _blocks(path)
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 18):
+            yield block
+
+
+def _jpeg(cine: Cine, index: int) -> bytes:
+    try:
+        return cine.browser_jpeg(index)
+    except FrameError:
+        return b""  # the page says so in that frame's place
+
+
+class ContourPacks:
+    """Packed contours of whole loops. Label maps never change: each frame is traced once.
+
+    Parameters
+    ----------
+    spool
+        Holds finished packs in its cache; whatever is removed from there is made again.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
+        self._traced: dict[tuple[str, int], dict[int, masks.Points]] = {}
+
+    def path(self, name: str) -> Path:
+        """Return where the finished pack of that name is kept."""
+        return self._spool.cache / f"{name}.contours"
+
+    def of_analysis(self, ledger: Ledger, spool: Spool, analysis: Mapping[str, Any]) -> bytes:
+        """Return the model's contours, as far as they have come.
+
+        Raises
+        ------
+        SpoolError
+            When a chunk of label maps is missing or damaged.
+        """
+        maps = labels.of_analysis(ledger, spool, analysis["id"])
+        values = [item["label"] for item in analysis["labels"]]
+        return self.pack(f"analysis-{analysis['id']}", maps, values)
+
+    def pack(self, name: str, maps: LoopLabels, structures: Sequence[int]) -> bytes:
+        """Return a loop's contours as `masks.pack_contours` packs them.
+
+        Parameters
+        ----------
+        name
+            Of the analysis or review whose label maps these are.
+        maps
+            The label maps that have come so far.
+        structures
+            Label values in the manifest's order.
+
+        Raises
+        ------
+        SpoolError
+            When a chunk of label maps is missing or damaged.
+        """
+        path = self.path(name)
+        if path.exists():
+            return path.read_bytes()
+        frames = [self._contours(name, maps, index) for index in range(maps.frames)]
+        packed = masks.pack_contours(frames, structures)
+        if maps.available == maps.frames:
+            write_durably(path, packed)
+            self._traced = {key: found for key, found in self._traced.items() if key[0] != name}
+        return packed
+
+    def _contours(self, name: str, maps: LoopLabels, index: int) -> dict[int, masks.Points] | None:
+        if not maps.has(index):
+            return None
+        known = self._traced.get((name, index))
+        if known is None:
+            known = self._traced[name, index] = masks.contours(maps.frame(index))
+        return known
+
+
+def thumbnail(
+    path: Path, index: int, maps: LoopLabels | None, colours: dict[int, str]
+) -> bytes | None:
+    """Return a small JPEG of one frame with its contours, or None when it can't be read.
+
+    Parameters
+    ----------
+    path
+        The received object.
+    index
+        Frame from 0.
+    maps
+        Label maps to trace, or None for the bare frame.
+    colours
+        sRGB "#RRGGBB" of each label.
+    """
+    try:
+        with open_cine(path) as cine:
+            image = np.ascontiguousarray(cine.rgb(min(index, cine.frames - 1))[:, :, ::-1])
+            aspect = cine.pixel_aspect
+    except (CineError, FrameError, Part10Error, IndexError):
+        return None
+    columns, rows = THUMBNAIL
+    scale = min(columns / image.shape[1], rows / (image.shape[0] * aspect))
+    size = (round(image.shape[1] * scale), round(image.shape[0] * aspect * scale))
+    small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+    if maps is not None and maps.has(index):
+        for label, points in masks.contours(maps.frame(index)).items():
+            _trace(small, points, colours[label], (scale, scale * aspect))
+    done, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+    return jpeg.tobytes() if done else None
+
+
+def _trace(
+    image: npt.NDArray[np.uint8], points: masks.Points, colour: str, scale: tuple[float, float]
+) -> None:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    placed = (points + 0.5) * np.asarray(scale) - 0.5
+    outline = np.round(placed * masks.SUBPIXELS).astype(np.int32)
+    cv2.polylines(image, [outline], True, (blue, green, red), 2, cv2.LINE_AA, shift=3)

@@ -1,0 +1,205 @@
+"""Accept, correct, reject: one POST, one immutable row, refused when what was shown has changed."""
+
+import math
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from flask import Blueprint, jsonify, request, url_for
+from flask.wrappers import Response
+from flask_login import current_user
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from appliance.ledger import review as reviews
+from appliance.ledger import worklist
+from appliance.ledger.review import Conflict, Decision, Stale
+from appliance.webui import words
+from appliance.webui.app import Refused, here
+from appliance.webui.correcting import Correction, Drawn, Polygon, correct
+from appliance.webui.loops import find
+
+blueprint = Blueprint("review", __name__)
+
+_FEWEST_POINTS, _MOST_POINTS = 3, 512
+_EDGE_PX = 0.5  # a pixel's centre is a whole number: the image ends half a pixel further out
+_NOT_UNDERSTOOD = "The page sent something this box doesn't understand. Reload it and try again."
+_RESULT = {
+    "accepted": "✓ accepted",
+    "corrected": "✓ saved and accepted",
+    "rejected": "✕ rejected",
+}
+
+Pairs = list[list[float]]
+
+
+class _Posted(BaseModel):
+    """The body of a review, as the page sends it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    decision: Literal["accepted", "corrected", "rejected"]
+    analysis_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    patient_id: str = Field(max_length=1024)
+    key: str = Field(pattern=r"^[0-9a-fA-F-]{32,36}$")
+    reason: str = Field("", max_length=200)
+    ed_frame: Annotated[int, Field(strict=True)] | None = None
+    es_frame: Annotated[int, Field(strict=True)] | None = None
+    base_review: Annotated[int, Field(strict=True)] | None = None
+    contours: dict[str, dict[str, Pairs]] = Field(default_factory=dict)
+
+
+@blueprint.post("/api/loops/<int:seq>/reviews")
+def post_review(seq: int) -> tuple[Response, int]:
+    """Take a person's decision on a loop.
+
+    Returns
+    -------
+    201 with the stored review, what to say, and where to go on; 409 when something changed or
+    the patient isn't clear; 422 when the decision can't be taken as it is; each with a sentence.
+    """
+    posted = _parse()
+    loop = find(seq)
+    analysis = loop["analysis"]
+    # The ledger checks once more inside its transaction; here it saves drawing for nothing.
+    if analysis is None or analysis["sha256"] != posted.analysis_sha256:
+        correction = None
+    else:
+        correction = _correction(posted, seq, analysis)
+    try:
+        row = reviews.record(
+            here().ledger,
+            _decision(posted, seq, correction),
+            [item.name for item in here().settings.destination],
+        )
+    except (Stale, Conflict) as error:
+        sentence = words.sentence(f"{error.subject[0].upper()}{error.subject[1:]}")
+        raise Refused(HTTPStatus.CONFLICT, f"{sentence} {error.hint}") from error
+    stored = {name: value for name, value in row.items() if name not in ("measures", "geometry")}
+    answer = jsonify(**stored, said=_RESULT[row["decision"]], next=_next(loop))
+    return answer, HTTPStatus.CREATED
+
+
+def _parse() -> _Posted:
+    body = request.get_json()
+    try:
+        return _Posted.model_validate(body)
+    except ValidationError as error:
+        place = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        if place["loc"] and place["loc"][0] == "contours":
+            sentence = "A contour's points must be pairs of numbers."
+        else:
+            sentence = _NOT_UNDERSTOOD
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from error
+
+
+def _correction(posted: _Posted, seq: int, analysis: words.Row) -> Correction | None:
+    """Draw what was corrected; an accept of an earlier correction takes that one's label maps."""
+    box = here()
+    base = _base(posted.base_review, seq, analysis)
+    marks = _marks(posted, analysis)
+    if posted.decision == "rejected" or (posted.decision == "accepted" and base is None):
+        if posted.contours:
+            _refuse("Contours can be sent with a correction only.")
+        return None
+    drawn = _drawn(posted.contours, analysis)
+    shown = analysis["measures"] if base is None else base["measures"]
+    before = (shown["ed_frame"], shown["es_frame"])
+    if posted.decision == "corrected" and not drawn and marks == before:
+        _refuse("Nothing was corrected.")
+    chosen = marks if posted.decision == "corrected" else before
+    return correct(box.ledger, box.spool, analysis, drawn, base["id"] if base else None, chosen)
+
+
+def _base(review_id: int | None, seq: int, analysis: words.Row) -> words.Row | None:
+    """The earlier correction to go on from; one without corrected frames is the model's answer."""
+    if review_id is None:
+        return None
+    row = worklist.review(here().ledger, review_id)
+    if row is None or row["seq"] != seq or row["analysis_id"] != analysis["id"]:
+        _refuse("The review this goes on from does not belong to this loop.")
+    assert row is not None
+    return row if row["decision"] == "corrected" else None
+
+
+def _marks(posted: _Posted, analysis: words.Row) -> tuple[int | None, int | None]:
+    ed, es = posted.ed_frame, posted.es_frame
+    for frame in (ed, es):
+        if frame is not None and not 0 <= frame < analysis["frames"]:
+            _refuse(f"Frame {frame + 1} is not in this loop.")
+    if (ed is None) != (es is None):
+        _refuse("ED and ES belong together: set both.")
+    if ed is not None and ed == es:
+        _refuse("ED and ES can't be the same frame.")
+    return ed, es
+
+
+def _drawn(contours: Mapping[str, Mapping[str, Pairs]], analysis: words.Row) -> Drawn:
+    known = {str(item["label"]): item["name"] for item in analysis["labels"]}
+    geometry = analysis["geometry"]
+    drawn: dict[int, dict[int, Polygon]] = {}
+    for frame, lines in contours.items():
+        if not (frame.isascii() and frame.isdigit()) or int(frame) >= analysis["frames"]:
+            _refuse("A contour names a frame that is not in this loop.")
+        for label, points in lines.items():
+            if label not in known:
+                _refuse("A contour names a structure the model doesn't know.")
+            line = _polygon(points, geometry["rows"], geometry["columns"])
+            drawn.setdefault(int(frame), {})[int(label)] = line
+    return drawn
+
+
+def _polygon(points: Pairs, rows: int, columns: int) -> Polygon:
+    if not _FEWEST_POINTS <= len(points) <= _MOST_POINTS:
+        _refuse(f"A contour has {_FEWEST_POINTS} to {_MOST_POINTS} points.")
+    if any(len(pair) != 2 or not all(map(math.isfinite, pair)) for pair in points):
+        _refuse("A contour's points must be pairs of numbers.")
+    line: Polygon = np.asarray(points, np.float64)
+    limit = np.array([columns, rows]) - _EDGE_PX
+    if (line < -_EDGE_PX).any() or (line > limit).any():
+        _refuse("A contour leaves the image.")
+    return line
+
+
+def _decision(posted: _Posted, seq: int, correction: Correction | None) -> Decision:
+    reason, decision = posted.reason, posted.decision
+    if correction is not None and decision == "accepted":
+        # Its label maps differ from the model's: whoever reads the row must not miss that.
+        decision, reason = "corrected", "Confirms the correction made before."
+    return Decision(
+        seq=seq,
+        analysis_sha256=posted.analysis_sha256,
+        patient_id=posted.patient_id,
+        decision=decision,
+        reviewer=current_user.id,
+        key=posted.key,
+        reason=reason,
+        ed_frame=_frame(correction, "ed_frame"),
+        es_frame=_frame(correction, "es_frame"),
+        measures=correction.measures if correction else {},
+        chunks=correction.chunks if correction else (),
+        geometry=correction.geometry if correction else {},
+    )
+
+
+def _frame(correction: Correction | None, name: str) -> int | None:
+    frame: Any = correction.measures[name] if correction else None
+    return frame if isinstance(frame, int) else None
+
+
+def _next(loop: words.Row) -> str:
+    """The next loop of the same study that needs eyes, else the list (promise 12)."""
+    study: str = loop["study_instance_uid"]
+    waiting = [
+        row["seq"]
+        for row in (worklist.study(here().ledger, study) if study else [])
+        if words.needs_eyes(row) and row["state"] == "analysed" and row["seq"] != loop["seq"]
+    ]
+    later = [seq for seq in waiting if seq > loop["seq"]]
+    if not waiting:
+        return url_for("live.worklist_page")
+    return url_for("loops.viewer", seq=(later or waiting)[0])
+
+
+def _refuse(sentence: str) -> None:
+    raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence)

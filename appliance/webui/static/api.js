@@ -1,0 +1,117 @@
+/** Everything that goes over the wire. */
+
+/** What the box answered instead of doing it: a sentence for a person. */
+export class Problem extends Error {
+  /**
+   * @param {string} sentence what to show
+   * @param {number} status HTTP status; 0 when the box could not be reached
+   */
+  constructor(sentence, status) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+/**
+ * Fetch, or throw a Problem with a sentence in it.
+ * @param {string} url
+ * @param {RequestInit} [options]
+ * @returns {Promise<Response>}
+ */
+async function request(url, options = {}) {
+  let response;
+  try {
+    response = await fetch(url, { credentials: 'same-origin', ...options });
+  } catch {
+    throw new Problem('The box does not answer.', 0);
+  }
+  if (response.ok) return response;
+  if (response.status === 401) location.reload();
+  const problem = await response.json().catch(() => ({}));
+  throw new Problem(problem.detail ?? 'The box could not do that. Try again.', response.status);
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<any>}
+ */
+export async function getJSON(url) {
+  return (await request(url)).json();
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<string>}
+ */
+export async function getText(url) {
+  return (await request(url)).text();
+}
+
+/**
+ * @param {string} url
+ * @returns {Promise<ArrayBuffer>}
+ */
+export async function getBytes(url) {
+  return (await request(url)).arrayBuffer();
+}
+
+/**
+ * @param {string} url
+ * @param {object} body
+ * @returns {Promise<any>}
+ */
+export async function post(url, body) {
+  const token = document.querySelector('meta[name=csrf-token]').content;
+  const headers = { 'Content-Type': 'application/json', 'X-CSRFToken': token };
+  const options = { method: 'POST', headers, body: JSON.stringify(body) };
+  return (await request(url, options)).json();
+}
+
+/**
+ * Read a pack of frames as it arrives: little-endian uint32 count, uint32 lengths, JPEGs.
+ * A frame of length 0 could not be read on the box.
+ * @param {string} url
+ * @yields {{index: number, count: number, blob: Blob | null}}
+ */
+export async function* frames(url) {
+  const stream = new Bytes((await request(url)).body.getReader());
+  const count = new DataView(await stream.take(4)).getUint32(0, true);
+  const lengths = new DataView(await stream.take(4 * count));
+  for (let index = 0; index < count; index += 1) {
+    const length = lengths.getUint32(4 * index, true);
+    const blob = length ? new Blob([await stream.take(length)], { type: 'image/jpeg' }) : null;
+    yield { index, count, blob };
+  }
+}
+
+/** Takes exact numbers of bytes from a stream; each byte is copied once. */
+class Bytes {
+  #reader;
+  #parts = [];
+  #held = 0;
+
+  constructor(reader) {
+    this.#reader = reader;
+  }
+
+  async take(length) {
+    while (this.#held < length) {
+      const { value, done } = await this.#reader.read();
+      if (done) throw new Problem('The loop did not arrive whole. Reload the page.', 0);
+      this.#parts.push(value);
+      this.#held += value.length;
+    }
+    const taken = new Uint8Array(length);
+    let filled = 0;
+    while (filled < length) {
+      const part = this.#parts[0];
+      const used = part.subarray(0, length - filled);
+      taken.set(used, filled);
+      filled += used.length;
+      if (used.length === part.length) this.#parts.shift();
+      else this.#parts[0] = part.subarray(used.length);
+    }
+    this.#held -= length;
+    return taken.buffer;
+  }
+}

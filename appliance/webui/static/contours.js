@@ -1,0 +1,59 @@
+/** A loop's contours as the box sends them. */
+
+const HEADER_BYTES = 12;
+const SUBPIXELS = 8;
+const ABSENT = -32768;
+
+/** The contours of every frame: little-endian `ECC1`, then int16 in eighths of a source pixel. */
+export class Contours {
+  #values;
+  #labels;
+  #points;
+
+  /**
+   * @param {ArrayBuffer} buffer what the box sent
+   * @param {number[]} labels label value of each structure, in the order of the pack
+   */
+  constructor(buffer, labels) {
+    const view = new DataView(buffer);
+    this.frames = view.getUint16(4, true);
+    this.available = view.getUint16(8, true);
+    this.#points = view.getUint8(7);
+    this.#labels = labels;
+    this.#values = new Int16Array(buffer, HEADER_BYTES);
+  }
+
+  /** @returns {Contours} one with no contour in it */
+  static none() {
+    return new Contours(new ArrayBuffer(HEADER_BYTES), []);
+  }
+
+  /**
+   * @param {number} frame
+   * @returns {Map<number, Float32Array>} label to x, y, x, y… in source pixels; absent ones missing
+   */
+  at(frame) {
+    const found = new Map();
+    const size = 2 * this.#points;
+    this.#labels.forEach((label, place) => {
+      const start = (frame * this.#labels.length + place) * size;
+      if (frame >= this.frames || this.#values[start] === ABSENT) return;
+      const eighths = this.#values.subarray(start, start + size);
+      found.set(label, Float32Array.from(eighths, (value) => value / SUBPIXELS));
+    });
+    return found;
+  }
+}
+
+/**
+ * @param {Float32Array} points x, y, x, y…
+ * @returns {number} enclosed area in square source pixels
+ */
+export function area(points) {
+  let twice = 0;
+  for (let i = 0; i < points.length; i += 2) {
+    const j = (i + 2) % points.length;
+    twice += points[i] * points[j + 1] - points[j] * points[i + 1];
+  }
+  return Math.abs(twice) / 2;
+}

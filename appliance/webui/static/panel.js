@@ -1,0 +1,111 @@
+/** The quiet parts: numbers with their reasons, annotations, deliveries, the rail of loops. */
+
+/**
+ * @param {string} tag
+ * @param {Record<string, any>} [properties] set on the element; `data` goes to its dataset
+ * @param {(Node | string)[]} [children]
+ * @returns {HTMLElement}
+ */
+export function make(tag, { data = {}, attributes = {}, ...properties } = {}, children = []) {
+  const element = Object.assign(document.createElement(tag), properties);
+  Object.assign(element.dataset, data);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/**
+ * @param {string} sign
+ * @returns {HTMLElement} a sign the eye takes in; screen readers pass over it
+ */
+function sign(sign) {
+  return make('span', { className: 'sign', textContent: sign, attributes: { 'aria-hidden': 'true' } });
+}
+
+/**
+ * @param {HTMLElement} section
+ * @param {object} shown an annotation: `numbers` as the box words them
+ * @param {string} note what stands below, when drawing made the numbers old
+ */
+export function numbers(section, { ef, spread, volumes, lines, why }, note) {
+  const rows = [
+    make('h2', { textContent: 'EF' }),
+    make('p', { className: 'ef' }, [ef, make('small', { textContent: spread })]),
+  ];
+  if (volumes.length) {
+    const items = volumes.map((text) => make('span', { textContent: text }));
+    rows.push(make('p', { className: 'volumes' }, items));
+  }
+  rows.push(make('p', { className: 'quiet small', textContent: lines.join(' · ') }));
+  for (const text of why) rows.push(make('p', { className: 'why', textContent: text }));
+  if (note) rows.push(make('p', { className: 'why attention', textContent: note }));
+  section.replaceChildren(...rows);
+}
+
+/**
+ * @param {HTMLElement} list
+ * @param {object[]} told the model's annotation, then each review
+ * @param {string} shown id of the one on the image
+ * @param {(id: string) => void} onShow
+ */
+export function annotations(list, told, shown, onShow) {
+  const rows = told.map((item) => {
+    const button = make(
+      'button',
+      { data: { annotation: item.id }, attributes: { 'aria-pressed': String(item.id === shown) } },
+      [
+        sign(item.sign),
+        make('span', { className: 'what', textContent: item.title }),
+        make('time', { textContent: item.time }),
+      ],
+    );
+    button.addEventListener('click', () => onShow(item.id));
+    const lines = item.note ? [make('p', { className: 'why', textContent: item.note })] : [];
+    return make('li', {}, [button, ...lines]);
+  });
+  list.replaceChildren(...rows);
+}
+
+/**
+ * @param {HTMLElement} list
+ * @param {object[]} marks one per destination
+ */
+export function deliveries(list, marks) {
+  const rows = marks.map(({ tone, sign: glyph, title }) =>
+    make('li', { className: tone }, [sign(glyph), title]),
+  );
+  list.replaceChildren(...rows);
+}
+
+/**
+ * @param {HTMLElement} list
+ * @param {{name: string, colour: string}[]} structures
+ */
+export function legend(list, structures) {
+  const rows = structures.map(({ name, colour }) => {
+    const swatch = make('i');
+    swatch.style.backgroundColor = colour;
+    return make('li', {}, [swatch, name]);
+  });
+  list.replaceChildren(...rows);
+}
+
+/**
+ * @param {HTMLElement} nav
+ * @param {object[]} loops loops of the study
+ * @param {number} here seq of this one
+ */
+export function rail(nav, loops, here) {
+  const rows = loops.map((loop) => {
+    const picture = loop.thumbnail
+      ? make('img', { src: loop.thumbnail, alt: '', loading: 'lazy', fetchPriority: 'low' })
+      : make('span', { className: 'blank' });
+    const status = make('span', { className: loop.status.tone }, [sign(loop.status.sign)]);
+    status.append(make('span', { className: 'unseen', textContent: loop.status.word }));
+    const line = make('span', { className: 'line' }, [`loop ${loop.number}`, status]);
+    const link = make('a', { href: loop.url, data: { seq: loop.seq } }, [picture, line]);
+    if (loop.seq === here) link.setAttribute('aria-current', 'page');
+    return link;
+  });
+  nav.replaceChildren(...rows);
+}

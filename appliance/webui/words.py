@@ -1,0 +1,211 @@
+"""What the page says about a loop: plain, short words for what the ledger holds."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+Row = Mapping[str, Any]
+
+_TOGETHER = "\u00a0"  # a space that no line ends at
+
+REASONS = (
+    "Wrong contours, no time to correct",
+    "Poor image",
+    "Wrong view",
+    "Wrong patient",
+    "Not needed",
+)
+KEYS = (
+    ("Space", "play, pause"),
+    ("← →", "frame before, after"),
+    ("↑ ↓", "loop before, after"),
+    ("D  S", "go to ED, ES; with Shift: it is here"),
+    ("A", "accept, or save and accept"),
+    ("C", "correct, leave"),
+    ("X", "reject"),
+    ("H", "hide the contours"),
+    ("M", "model's or mine"),
+    ("Z", "undo; with Shift: redo"),
+    ("L", "sign out"),
+    ("?", "these keys"),
+)
+_STATUS = {
+    "received": ("waiting", "…", "quiet"),
+    "analysing": ("being measured", "◔", "quiet"),
+    "analysed": ("needs eyes", "●", "attention"),
+    "kept": ("kept, not analysed", "○", "quiet"),
+    "quarantined": ("could not be analysed", "▲", "broken"),
+    "accepted": ("accepted", "✓", "good"),
+    "corrected": ("corrected", "✓", "good"),
+    "rejected": ("rejected", "✕", "quiet"),
+}
+_DELIVERY = {
+    "queued": ("on its way to {name}", "○", "quiet"),
+    "sent": ("sent to {name}, not proven yet", "◐", "quiet"),
+    "proven": ("in {name}, proven", "●", "good"),
+    "withdrawn": ("not sent to {name}: a newer review replaced it", "–", "quiet"),
+}
+
+
+def person_name(value: str) -> str:
+    """Return a PatientName (PS3.5 6.2.1) as people write it, the native script first.
+
+    Examples
+    --------
+    >>> person_name("DOE^JANE")
+    'DOE, JANE'
+    >>> person_name("Yamada^Tarou=山田^太郎=やまだ^たろう")
+    '山田, 太郎 · Yamada, Tarou'
+    """
+    groups = [_one_name(group) for group in value.split("=")[:2]]
+    shown = [name for name in reversed(groups) if name]
+    return " · ".join(shown) or "No name"
+
+
+def _one_name(group: str) -> str:
+    parts = [part.strip() for part in group.split("^")]
+    family, rest = parts[0], " ".join(part for part in parts[1:] if part)
+    return ", ".join(part for part in (family, rest) if part)
+
+
+def date(value: str) -> str:
+    """Return a DICOM date (DA) as year-month-day; anything else as it is."""
+    if len(value) == 8 and value.isascii() and value.isdigit():
+        return f"{value[:4]}-{value[4:6]}-{value[6:]}"
+    return value
+
+
+def machine_time(value: str) -> str:
+    """Return a DICOM date and time (DT) as the machine wrote it, to the minute."""
+    digits = value.replace(" ", "")
+    if len(digits) >= 12 and digits[:12].isascii() and digits[:12].isdigit():
+        return f"{date(digits[:8])} {digits[8:10]}:{digits[10:12]}"
+    return date(digits[:8]) if digits else "no time given"
+
+
+def clock(value: str) -> str:
+    """Return the hour and minute, on this box's clock, of a ledger time (ISO 8601, UTC)."""
+    when = datetime.fromisoformat(value.replace("Z", "+00:00"))
+    return when.astimezone().strftime("%H:%M")
+
+
+def status(loop: Row) -> dict[str, str]:
+    """Return word, sign and tone of where a loop stands; a review hides the machine's state."""
+    review = loop["review"]
+    if loop["state"] == "analysed" and review and review["analysis_id"] == loop["analysis"]["id"]:
+        word, sign, tone = _STATUS[review["decision"]]
+        return {"word": f"{word} {review['reviewer']}", "sign": sign, "tone": tone}
+    word, sign, tone = _STATUS.get(loop["state"], (loop["state"], "?", "quiet"))
+    return {"word": word, "sign": sign, "tone": tone}
+
+
+def needs_eyes(loop: Row) -> bool:
+    """Tell whether a person should look: measured and not decided on, or set aside."""
+    if loop["state"] == "quarantined":
+        return True
+    review = loop["review"]
+    decided = review is not None and review["analysis_id"] == (loop["analysis"] or {}).get("id")
+    return loop["state"] == "analysed" and loop["current"] and not decided
+
+
+def why(loop: Row) -> str:
+    """Return why a loop has no contours, as a sentence; empty when it has, or will have."""
+    if not loop["current"]:
+        return "The machine has sent this loop again with other content: look at the newer one."
+    if loop["state"] == "kept":
+        return f"Kept, not analysed: {sentence(loop['reason'])}"
+    if loop["state"] == "quarantined":
+        return f"Could not be analysed: {sentence(loop['reason'])}"
+    return ""
+
+
+def sentence(text: str) -> str:
+    """Return a text with one full stop at its end."""
+    return f"{text.strip().rstrip('.')}."
+
+
+def blocked(loop: Row) -> str | None:
+    """Return why this loop can't be accepted now, or None (promise 12)."""
+    if not loop["current"]:
+        return "The machine has sent this loop again: look at the newer one."
+    if loop["patients"] > 1:
+        return (
+            "This study holds loops of two patients. Nothing can be accepted until the patient"
+            " is corrected on the echo machine and the study sent again."
+        )
+    return None
+
+
+def numbers(measures: Row) -> dict[str, Any]:
+    """Return EF and volumes with their reasons, as the panel shows them.
+
+    Returns
+    -------
+    dict
+        `ef`, `spread`, `volumes` (texts), `lines` (quiet facts), `why` (what is withheld and
+        why, as sentences).
+    """
+    ef, spread = measures["ef_percent"], measures.get("ef_spread")
+    volumes = [
+        f"{name}{_TOGETHER}{measures[key]:.0f}{_TOGETHER}ml"
+        for name, key in (("EDV", "edv_ml"), ("ESV", "esv_ml"), ("LA", "la_volume_ml"))
+        if measures.get(key) is not None
+    ]
+    beats = len(measures.get("beats") or ())
+    lines = [] if not beats else ["1 beat" if beats == 1 else f"{beats} beats"]
+    return {
+        "ef": "–" if ef is None else f"{ef:.0f} %",
+        # Half of what lies between the highest and the lowest beat.
+        "spread": "" if ef is None or spread is None else f"±{spread / 2:.0f}",
+        "volumes": volumes,
+        "lines": lines,
+        "why": _reasons(measures["withheld"]),
+    }
+
+
+def _reasons(withheld: Mapping[str, str]) -> list[str]:
+    """Each reason once: several numbers are often withheld for the same one."""
+    sentences = [sentence(reason) for reason in dict.fromkeys(withheld.values())]
+    return [text if text.startswith("No ") else f"No volume: {text}" for text in sentences]
+
+
+def quality(analysis: Row) -> list[str]:
+    """Return what an analysis rests on: view and quality as stored with it, frame rate."""
+    found = analysis["quality"] or {}
+    seen = [str(found[name]) for name in ("view", "word") if found.get(name)]
+    return [*seen, f"{analysis['timing']['rate_hz']:.0f} Hz"]
+
+
+def summary(loop: Row) -> tuple[str, str]:
+    """Return a loop's EF and its volumes in a few words for the worklist."""
+    measures = in_force(loop)
+    if measures is None:
+        return "", ""
+    shown = numbers(measures)
+    ef = "No EF" if measures["ef_percent"] is None else f"EF {shown['ef']} {shown['spread']}"
+    return ef.strip(), " · ".join(shown["volumes"])
+
+
+def in_force(loop: Row) -> Row | None:
+    """Return the measures that count: a correction's, else the model's, else None."""
+    review = loop["review"]
+    if review and review["decision"] == "corrected" and review["measures"]:
+        measures: Row = review["measures"]
+        return measures
+    return loop["analysis"]["measures"] if loop["analysis"] else None
+
+
+def marks(loop: Row) -> list[dict[str, str]]:
+    """Return a small mark for each destination: the newest delivery there."""
+    newest = {row["destination"]: row for row in loop["deliveries"]}
+    found = []
+    for name, row in newest.items():
+        text, sign, tone = _DELIVERY.get(row["state"], (row["state"], "?", "quiet"))
+        title = text.format(name=name)
+        title = title[0].upper() + title[1:] + "."
+        if row["problem"] and row["state"] != "proven":
+            when = f"since {clock(row['queued_at'])}"
+            title = f"Not delivered to {name} {when}. It will go on trying."
+            sign, tone = "▲", "attention"
+        found.append({"word": name, "sign": sign, "tone": tone, "title": title})
+    return found

@@ -1,0 +1,78 @@
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    StorageState,
+    sync_playwright,
+)
+
+from tests.box import Box
+from tests.browser.hand import ARGUMENTS, sign_in
+from tests.webui.conftest import arrive, box, page
+
+__all__ = ["arrive", "box", "page"]
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, without its errands in the background."""
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("Chromium is not installed: apt install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def signed_in(browser: Browser, box: Box) -> Iterator[StorageState]:
+    """The cookie of a reviewer who typed initials once."""
+    with browser.new_context(base_url=box.url) as context:
+        sign_in(context.new_page(), "AK", "/")
+        yield context.storage_state()
+
+
+@pytest.fixture
+def open_page(browser: Browser, box: Box, signed_in: StorageState) -> Iterator[Open]:
+    """Opens a path as a signed-in reviewer on a tablet; fails the test on any console error."""
+    complaints: list[str] = []
+
+    def listen(message: ConsoleMessage) -> None:
+        # A request cut by the test itself is told by the browser, not by the page.
+        if message.type == "error" and "ERR_INTERNET_DISCONNECTED" not in message.text:
+            complaints.append(message.text)
+
+    def open_path(path: str, width: int = 1280, height: int = 800) -> Page:
+        context = browser.new_context(
+            base_url=box.url,
+            viewport={"width": width, "height": height},
+            has_touch=True,
+            storage_state=signed_in,
+        )
+        tab = context.new_page()
+        tab.on("console", listen)
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.goto(path)
+        return tab
+
+    yield open_path
+    for context in browser.contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def artefacts(tmp_path: Path) -> Path:
+    """Where screenshots go: $ECHOCART_ARTEFACTS, or the test's own directory."""
+    folder = Path(os.environ.get("ECHOCART_ARTEFACTS", tmp_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

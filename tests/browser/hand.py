@@ -1,0 +1,91 @@
+"""What a hand does on the page: sign in, drag by mouse, drag by finger."""
+
+import json
+from typing import Any
+
+from playwright.sync_api import Page
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--headless=new",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
+STEPS = 8  # moves of one drag
+
+
+def sign_in(tab: Page, initials: str, path: str) -> None:
+    """Type initials and arrive at a path."""
+    tab.goto(path)
+    tab.fill("#initials", initials)
+    tab.click("text=Start")
+    tab.wait_for_url(f"**{path}")
+
+
+def open_loop(tab: Page) -> None:
+    """Wait until the loop is there with its contours and can be decided on."""
+    tab.wait_for_selector("body[data-ready=true][data-loaded=true]")
+
+
+def go_to_frame(tab: Page, frame: int) -> None:
+    """Stop at a frame, by the keyboard of the scrubber's own arrow keys."""
+    tab.wait_for_selector("body[data-ready=true]")
+    box = tab.locator("#scrubber").bounding_box()
+    assert box is not None
+    count = int(tab.get_attribute("#scrubber", "aria-valuemax") or 1)
+    # The curve keeps 12 pixels clear at both ends.
+    x = box["x"] + 12 + (box["width"] - 24) * frame / max(1, count - 1)
+    tab.mouse.click(x, box["y"] + box["height"] / 2)
+    tab.wait_for_selector(f"body[data-frame='{frame}']")
+
+
+def place(tab: Page, point: tuple[float, float]) -> tuple[float, float]:
+    """Return where a point of the source frame lies on the page."""
+    box = tab.locator("#image").bounding_box()
+    assert box is not None
+    columns = float(tab.get_attribute("#image", "width") or 1)
+    rows = float(tab.get_attribute("#image", "height") or 1)
+    x, y = point
+    return (
+        box["x"] + (x + 0.5) * box["width"] / columns,
+        box["y"] + (y + 0.5) * box["height"] / rows,
+    )
+
+
+def drag_by_mouse(tab: Page, start: tuple[float, float], dx: float, dy: float) -> None:
+    """Press, move in steps, let go; `dx` and `dy` in CSS pixels."""
+    tab.mouse.move(*start)
+    tab.mouse.down()
+    tab.mouse.move(start[0] + dx, start[1] + dy, steps=STEPS)
+    tab.mouse.up()
+
+
+def drag_by_finger(tab: Page, start: tuple[float, float], dx: float, dy: float) -> None:
+    """Touch, move in steps, lift, as the browser's own input would."""
+    session = tab.context.new_cdp_session(tab)
+
+    def touch(kind: str, points: list[dict[str, float]]) -> None:
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", [{"x": start[0], "y": start[1]}])
+    for step in range(1, STEPS + 1):
+        x, y = start[0] + dx * step / STEPS, start[1] + dy * step / STEPS
+        touch("touchMove", [{"x": x, "y": y}])
+    touch("touchEnd", [])
+
+
+def draft(tab: Page) -> dict[str, Any] | None:
+    """Return the correction kept on the tablet, if any."""
+    found = tab.evaluate(
+        "() => Object.entries(localStorage)"
+        ".filter(([key]) => key.startsWith('echocart.draft.')).map(([, value]) => value)[0]"
+    )
+    return json.loads(found) if found else None
+
+
+def drawn_frames(tab: Page) -> list[int]:
+    """Return the frames that a kept correction holds."""
+    kept = draft(tab)
+    return sorted(int(frame) for frame, _ in kept["frames"]) if kept else []
