@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NoReturn
@@ -88,6 +89,12 @@ def main(name: str, run: Callable[[Settings, Stop], None]) -> NoReturn:
     except ApplianceError as error:
         logging.getLogger("echocart").error("%s", error)
         sys.exit(1)
+    except Exception as error:  # noqa: BLE001
+        # The text of an unknown error may hold patient data; its kind and place don't.
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        kind, where = type(error).__name__, f"{Path(place.filename).name}:{place.lineno}"
+        logging.getLogger("echocart").critical("ended by an unexpected %s in %s", kind, where)
+        sys.exit(2)
     sys.exit(0)
 
 

@@ -57,6 +57,7 @@ class Box:
         self.ledger = Ledger(self.settings.box.state_dir)
         self.spool = Spool(self.settings.box.state_dir)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._starts: dict[str, int] = {}
 
     @property
     def url(self) -> str:
@@ -87,7 +88,6 @@ class Box:
 
     def start(self, name: str, wait: bool = True) -> None:
         """Start a service as systemd would."""
-        self._starts = getattr(self, "_starts", {})
         self._starts[name] = self.log(name).count(" ready: ")
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(

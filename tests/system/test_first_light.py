@@ -127,8 +127,15 @@ def test_a_service_killed_at_work_loses_nothing_and_does_nothing_twice(tmp_path,
             box.start(victim)
 
         scu_sender = subprocess.Popen(
-            [sys.executable, "-m", "appliance", "send", *map(str, paths)]
-            + ["--to", f"127.0.0.1:{box.dicom_port}"],
+            [
+                sys.executable,
+                "-m",
+                "appliance",
+                "send",
+                *map(str, paths),
+                "--to",
+                f"127.0.0.1:{box.dicom_port}",
+            ],
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
