@@ -78,12 +78,61 @@ class Webui(_Section):
         return value
 
 
-class Destination(_Section):
-    """Where results go after a review."""
+Wish = Literal["originals", "results", "corrections"]
+Name = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="as shown on the page")
+]
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="as shown on the page")
+
+class Folder(_Section):
+    """A directory of Part 10 files: a USB stick, a network share."""
+
+    name: Name
     kind: Literal["folder"] = "folder"
-    path: Path = Field(description="an existing directory: a USB stick, a network share")
+    path: Path = Field(description="an existing directory on the stick or share")
+    gets: tuple[Wish, ...] = ("results",)
+
+
+class DicomPeer(_Section):
+    """A PACS or another Storage SCP."""
+
+    name: Name
+    kind: Literal["dicom"]
+    host: str = Field(description="its address")
+    port: Port
+    called_ae: str = Field(description="its AE title")
+    gets: tuple[Wish, ...] = ("results",)
+
+
+class DicomWebPeer(_Section):
+    """A DICOMweb server: the central archive of corrections, or a PACS."""
+
+    name: Name
+    kind: Literal["dicomweb"]
+    url: str = Field(pattern=r"^https?://", description="base of STOW-RS, QIDO-RS and WADO-RS")
+    user: str = Field(default="", description="for HTTP basic authentication")
+    password_file: Path | None = Field(default=None, description="holds the password alone")
+    gets: tuple[Wish, ...] = ("corrections",)
+
+
+Destination = Annotated[Folder | DicomPeer | DicomWebPeer, Field(discriminator="kind")]
+
+
+class Sync(_Section):
+    """When results leave."""
+
+    study_closes_after_s: float = Field(
+        default=600.0, ge=0, description="quiet seconds after which a reviewed study is closed"
+    )
+
+
+class Upstream(_Section):
+    """How corrections are made nameless before they leave for the central archive."""
+
+    key_file: Path | None = Field(
+        default=None, description="32 random bytes; empty: upstream.key in state_dir, made once"
+    )
+    site: str = Field(default="", max_length=16, description="name of the site in corrections")
 
 
 class Settings(_Section):
@@ -93,6 +142,8 @@ class Settings(_Section):
     scp: Scp = Scp()
     engine: Engine = Engine()
     webui: Webui = Webui()
+    sync: Sync = Sync()
+    upstream: Upstream = Upstream()
     destination: tuple[Destination, ...] = ()
 
     @field_validator("destination")
@@ -103,6 +154,22 @@ class Settings(_Section):
             if names.count(name) > 1:
                 raise ValueError(f"two destinations are called {name!r}")
         return value
+
+    @property
+    def originals(self) -> tuple[str, ...]:
+        """Names of the destinations that get every object byte for byte."""
+        return tuple(item.name for item in self.destination if "originals" in item.gets)
+
+    def wanted(self, decision: str) -> list[tuple[str, str]]:
+        """Return (destination, kind) of each object that a decision sends."""
+        kinds = {"results": ("seg", "sr"), "corrections": ("correction",), "originals": ()}
+        return [
+            (item.name, kind)
+            for item in self.destination
+            for wish in ("results", "corrections")
+            if wish in item.gets and (wish == "results" or decision == "corrected")
+            for kind in kinds[wish]
+        ]
 
 
 def load(path: Path) -> Settings:

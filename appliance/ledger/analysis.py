@@ -58,7 +58,7 @@ def claim(ledger: Ledger, owner: str, lease_s: float) -> Claim | None:
     """
     with ledger.transaction() as db:
         row = db.conn.execute(
-            f"SELECT id, seq, tries FROM job WHERE state = 'queued' AND {lease.FREE}"
+            f"SELECT id, seq, tries FROM job WHERE state = 'queued' AND {lease.free_row('job')}"
             " ORDER BY tries, seq DESC LIMIT 1",
             lease.parameters(),
         ).fetchone()

@@ -10,43 +10,87 @@ from appliance.ledger import event, lease
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger
 
+# A study is closed when it has been quiet for a while and each of its loops that could be
+# analysed was, and is decided. After a restart of the box the quiet time begins anew.
+_CLOSED = """
+NOT EXISTS (
+  SELECT 1 FROM instance i JOIN instance mine ON mine.seq = o.seq
+  WHERE (i.seq = mine.seq OR (i.study_instance_uid = mine.study_instance_uid
+         AND i.study_instance_uid != ''))
+    AND (
+      :now - CASE WHEN i.received_boot_id = :boot THEN i.received_boot_s ELSE 0 END < :quiet
+      OR i.state IN ('received', 'analysing')
+      OR (i.state = 'analysed'
+          AND i.seq = (SELECT max(seq) FROM instance WHERE sop_instance_uid = i.sop_instance_uid)
+          AND coalesce((SELECT decision FROM review WHERE seq = i.seq ORDER BY id DESC LIMIT 1),
+                       'undone') = 'undone')
+    )
+)
+"""
+# What a destination gets of a loop arrives in order: the loop before its results.
+_FIRST = """
+NOT EXISTS (
+  SELECT 1 FROM outbox e WHERE e.seq = o.seq AND e.destination = o.destination
+  AND e.id < o.id AND e.state IN ('queued', 'sent') AND e.kind IN ('original', 'rejection')
+)
+"""
+
 
 @dataclass(frozen=True)
 class Delivery:
-    """A lease on one result for one destination; its UIDs are those of every try."""
+    """A lease on one object for one destination.
+
+    Attributes
+    ----------
+    kind
+        `original`, `seg`, `sr`, `rejection` or `correction`.
+    review_id
+        The review it comes from; None for an original.
+    result_uid, series_uid
+        UIDs allocated with the review, the same in every try; "" for an original.
+    """
 
     id: int
-    review_id: int
+    review_id: int | None
     seq: int
     destination: str
-    sop_instance_uid: str
-    series_instance_uid: str
+    kind: str
+    result_uid: str
+    series_uid: str
     tries: int
     owner: str
 
 
 def claim(
-    ledger: Ledger, owner: str, lease_s: float, destinations: Sequence[str]
+    ledger: Ledger,
+    owner: str,
+    lease_s: float,
+    destinations: Sequence[str],
+    closes_after_s: float = 0.0,
 ) -> Delivery | None:
-    """Lease the oldest result that is due at one of the destinations, or return None."""
+    """Lease the oldest object that is due at one of the destinations, or return None.
+
+    Originals are due at once; results when their study is closed, which is once nothing
+    arrived for `closes_after_s` and every analysed loop of it is decided.
+    """
     names = {f"d{index}": name for index, name in enumerate(destinations)}
     among = ", ".join(f":{key}" for key in names)
     with ledger.transaction() as db:
         row = db.conn.execute(
-            "SELECT o.id, o.review_id, o.seq, o.destination, o.tries,"
-            " r.result_sop_instance_uid AS sop, r.result_series_instance_uid AS series"
-            " FROM outbox o JOIN review r ON r.id = o.review_id"
+            "SELECT o.id, o.review_id, o.seq, o.destination, o.kind, o.tries,"
+            " coalesce(r.result_sop_instance_uid, '') AS result_uid,"
+            " coalesce(r.result_series_instance_uid, '') AS series_uid"
+            " FROM outbox o LEFT JOIN review r ON r.id = o.review_id"
             f" WHERE o.state IN ('queued', 'sent') AND o.destination IN ({among})"
             " AND (o.next_try_at IS NULL OR o.next_try_boot_id != :boot OR o.next_try_at <= :now)"
-            f" AND {lease.FREE} ORDER BY o.id LIMIT 1",
-            lease.parameters(**names),
+            f" AND {lease.free_row('o')} AND {_FIRST} AND (o.kind = 'original' OR {_CLOSED})"
+            " ORDER BY o.kind != 'original', o.id LIMIT 1",
+            lease.parameters(quiet=closes_after_s, **names),
         ).fetchone()
         if row is None:
             return None
         lease.take(db, "outbox", row["id"], owner, lease_s)
-    uids = (row["sop"], row["series"])
-    place = (row["id"], row["review_id"], row["seq"], row["destination"])
-    return Delivery(*place, *uids, row["tries"] + 1, owner)
+    return Delivery(**{**dict(row), "tries": row["tries"] + 1, "owner": owner})
 
 
 def recover(ledger: Ledger) -> int:
@@ -80,6 +124,15 @@ def proven(ledger: Ledger, delivery: Delivery, sha256: str, size: int) -> None:
         _set_state(db, delivery, "proven")
 
 
+def unproven(ledger: Ledger, delivery: Delivery, why: str) -> None:
+    """Record that the destination took the object and offers no way to prove that it has it."""
+    with ledger.transaction() as db:
+        _must_hold(db, delivery)
+        db.table("outbox").update(delivery.id, {"problem": why})
+        lease.free(db, "outbox", delivery.id)
+        _set_state(db, delivery, "unproven", why)
+
+
 def postpone(ledger: Ledger, delivery: Delivery, problem: str, delay_s: float) -> None:
     """Record why a try failed and when the next one is due. There is no last try."""
     with ledger.transaction() as db:
@@ -99,9 +152,19 @@ def postpone(ledger: Ledger, delivery: Delivery, problem: str, delay_s: float) -
             event.record(db, delivery.seq, f"delivery:{delivery.destination}", "postponed", problem)
 
 
-def _set_state(db: Database, delivery: Delivery, state: str) -> None:
+def refuse(ledger: Ledger, delivery: Delivery, reason: str) -> None:
+    """Record that an object must not leave the box, and why. Nothing tries it again."""
+    with ledger.transaction() as db:
+        _must_hold(db, delivery)
+        db.table("outbox").update(delivery.id, {"problem": reason})
+        lease.free(db, "outbox", delivery.id)
+        _set_state(db, delivery, "refused", reason)
+
+
+def _set_state(db: Database, delivery: Delivery, state: str, detail: str = "") -> None:
     db.table("outbox").update(delivery.id, {"state": state, "changed_at": utc_now()})
-    event.record(db, delivery.seq, f"delivery:{delivery.destination}", state)
+    detail = f"{delivery.kind}: {detail}" if detail else delivery.kind
+    event.record(db, delivery.seq, f"delivery:{delivery.destination}", state, detail)
 
 
 def _must_hold(db: Database, delivery: Delivery) -> None:

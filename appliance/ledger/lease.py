@@ -6,11 +6,14 @@ from sqlite_utils import Database
 
 from appliance.ledger.clock import boot_id, boot_seconds
 
-FREE = "(owner IS NULL OR boot_id != :boot OR lease_until < :now)"
+
+def free_row(alias: str) -> str:
+    """Return the SQL condition under which a row may be taken, with `parameters` bound."""
+    return f"({alias}.owner IS NULL OR {alias}.boot_id != :boot OR {alias}.lease_until < :now)"
 
 
 def parameters(**more: Any) -> dict[str, Any]:
-    """Return the bindings that `FREE` and `TAKE` need, and `more`."""
+    """Return the bindings that `free_row` needs, and `more`."""
     return {"boot": boot_id(), "now": boot_seconds(), **more}
 
 

@@ -1,9 +1,10 @@
 """What arrived: one row for each object with content of its own, and a job to analyse it."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from appliance.ledger import event
-from appliance.ledger.clock import utc_now
+from appliance.ledger import event, outbox
+from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger, insert
 
 
@@ -87,9 +88,20 @@ def find(ledger: Ledger, SOPInstanceUID: str, sha256: str) -> int | None:
     return row["seq"] if row else None
 
 
-def record(ledger: Ledger, received: Received) -> Recorded:
-    """Write that an object is kept, and queue its analysis.
+def record(ledger: Ledger, received: Received, originals: Sequence[str] = ()) -> Recorded:
+    """Write that an object is kept, queue its analysis, and itself for `originals`.
 
+    Parameters
+    ----------
+    ledger
+        The box's ledger.
+    received
+        The stored object.
+    originals
+        Destinations that get every object byte for byte.
+
+    Notes
+    -----
     Once this returns, the row is on disk (`synchronous=FULL`) and the sender may be told so
     (PS3.4 B.2.3). The same UID with the same bytes changes nothing; with other bytes it gets
     a row of its own, which is current from then on.
@@ -103,9 +115,12 @@ def record(ledger: Ledger, received: Received) -> Recorded:
         for row in known:
             if row["sha256"] == received.sha256:
                 return Recorded(row["seq"], duplicate=True, differs=False)
-        row_values = {**values, "received_at": utc_now(), "state": "received", "reason": ""}
+        boot = {"received_boot_id": boot_id(), "received_boot_s": boot_seconds()}
+        times = {"received_at": utc_now(), **boot}
+        row_values = {**values, **times, "state": "received", "reason": ""}
         seq = insert(db, "instance", row_values)
         db.table("job").insert({"seq": seq, "state": "queued", "tries": 0})
         detail = "same UID as an earlier object, other content" if known else ""
         event.record(db, seq, "instance", "received", detail)
+        outbox.queue(db, seq, None, [(name, "original") for name in originals])
     return Recorded(seq, duplicate=False, differs=bool(known))

@@ -9,11 +9,13 @@ from pydicom.uid import generate_uid
 from sqlite_utils import Database
 
 from appliance.errors import LedgerError
-from appliance.ledger import event
+from appliance.ledger import event, outbox
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
+from appliance.ledger.outbox import Wanted
 
-DECISIONS = ("accepted", "corrected", "rejected")
+SENDING = ("accepted", "corrected")
+DECISIONS = ("accepted", "corrected", "rejected", "undone")
 
 
 class Stale(LedgerError):
@@ -54,7 +56,7 @@ class Decision:
     geometry: dict[str, Any] = field(default_factory=dict)
 
 
-def record(ledger: Ledger, decision: Decision, destinations: Sequence[str]) -> Row:
+def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
     """Store a decision and queue its deliveries, together.
 
     Parameters
@@ -63,8 +65,9 @@ def record(ledger: Ledger, decision: Decision, destinations: Sequence[str]) -> R
         The box's ledger.
     decision
         What was decided, on what.
-    destinations
-        Names of the destinations that get the result of an accept or a correction.
+    wanted
+        (destination, kind) of each object that an accept or a correction sends. Where an
+        earlier result of this loop has arrived, a rejection note goes first.
 
     Returns
     -------
@@ -74,7 +77,8 @@ def record(ledger: Ledger, decision: Decision, destinations: Sequence[str]) -> R
     Raises
     ------
     Stale
-        When the analysis, the object or its PatientID changed since the page showed it.
+        When the analysis, the object or its PatientID changed since the page showed it, or
+        when a decision is undone whose result has left the box.
     Conflict
         When the study holds objects of two PatientIDs (promise 12). Rejecting stays possible.
     """
@@ -83,12 +87,17 @@ def record(ledger: Ledger, decision: Decision, destinations: Sequence[str]) -> R
         if known is not None:
             return _same_again(dict(known), decision)
         analysis_id = _must_be_current(db, decision)
-        if decision.decision != "rejected":
+        if decision.decision in SENDING:
             _must_be_one_patient(db, decision.seq)
+        if decision.decision == "undone":
+            _must_be_undoable(db, decision.seq)
         review_id = _insert(db, decision, analysis_id)
-        _withdraw_queued(db, decision.seq)
-        if decision.decision != "rejected":
-            _queue(db, review_id, decision.seq, destinations)
+        outbox.withdraw(db, decision.seq)
+        if decision.decision != "undone":
+            superseded = [(name, "rejection") for name in outbox.reached(db, decision.seq)]
+            outbox.queue(db, decision.seq, review_id, superseded)
+        if decision.decision in SENDING:
+            outbox.queue(db, decision.seq, review_id, wanted)
         event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
         return dict(db.conn.execute("SELECT * FROM review WHERE id = ?", [review_id]).fetchone())
 
@@ -137,6 +146,20 @@ def _must_be_one_patient(db: Database, seq: int) -> None:
         )
 
 
+def _must_be_undoable(db: Database, seq: int) -> None:
+    row = db.conn.execute(
+        "SELECT id, decision FROM review WHERE seq = ? ORDER BY id DESC LIMIT 1", [seq]
+    ).fetchone()
+    if row is None or row["decision"] == "undone":
+        raise Stale("undo a review", "there is none to undo", "Look at the loop again.")
+    if outbox.has_left(db, row["id"]):
+        raise Stale(
+            "undo a review",
+            "its result has left the box",
+            "Decide anew: the new result replaces the old one where it went.",
+        )
+
+
 def _insert(db: Database, decision: Decision, analysis_id: int) -> int:
     newest = db.conn.execute("SELECT max(id) FROM review WHERE seq = ?", [decision.seq])
     row = {name: getattr(decision, name) for name in _PLAIN}
@@ -166,30 +189,3 @@ _PLAIN = (
     *("seq", "analysis_sha256", "patient_id", "decision", "reviewer", "reason", "key"),
     *("ed_frame", "es_frame"),
 )
-
-
-def _withdraw_queued(db: Database, seq: int) -> None:
-    """A newer decision replaces what has not left yet; what has left is superseded, not recalled."""
-    db.conn.execute(
-        "UPDATE outbox SET state = 'withdrawn', changed_at = ?"
-        " WHERE seq = ? AND state = 'queued' AND owner IS NULL",
-        [utc_now(), seq],
-    )
-
-
-def _queue(db: Database, review_id: int, seq: int, destinations: Sequence[str]) -> None:
-    now = utc_now()
-    for destination in destinations:
-        db.table("outbox").insert(
-            {
-                "review_id": review_id,
-                "seq": seq,
-                "destination": destination,
-                "state": "queued",
-                "tries": 0,
-                "problem": "",
-                "queued_at": now,
-                "changed_at": now,
-            }
-        )
-        event.record(db, seq, f"delivery:{destination}", "queued")

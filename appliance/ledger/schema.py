@@ -71,7 +71,9 @@ def _receiving(db: Database) -> None:
     number = dict.fromkeys(
         ["size", "number_of_frames", "rows", "columns", "series_number", "instance_number"], int
     )
-    _create(db, "instance", "seq", {"seq": int, **text, **number})
+    # A quiet study is told by the time since boot: no clock change closes it or holds it open.
+    boot = {"received_boot_id": str, "received_boot_s": float}
+    _create(db, "instance", "seq", {"seq": int, **text, **number, **boot})
     instance = db.table("instance")
     instance.create_index(["sop_instance_uid", "sha256"], unique=True)
     instance.create_index(["study_instance_uid"])
@@ -176,25 +178,22 @@ def _reviewing(db: Database) -> None:
 def _delivering(db: Database) -> None:
     lease = {"owner": str, "boot_id": str, "lease_until": float}
     optional = {"sha256": str, "size": int, "next_try_at": float, "next_try_boot_id": str}
+    text = dict.fromkeys(
+        ["destination", "kind", "state", "problem", "queued_at", "changed_at"], str
+    )
     _create(
         db,
         "outbox",
         "id",
-        {
-            "id": int,
-            "review_id": int,
-            "seq": int,
-            "destination": str,
-            "state": str,
-            "tries": int,
-            "problem": str,
-            "queued_at": str,
-            "changed_at": str,
-            **optional,
-            **lease,
-        },
+        {"id": int, "review_id": int, "seq": int, "tries": int, **text, **optional, **lease},
         foreign_keys=[("review_id", "review", "id"), ("seq", "instance", "seq")],
-        optional=(*optional, *lease),
+        optional=("review_id", *optional, *lease),
     )
-    db.table("outbox").create_index(["review_id", "destination"], unique=True)
+    db.table("outbox").create_index(["review_id", "destination", "kind"], unique=True)
+    # An original belongs to no review, and NULLs differ in a unique index.
+    db.execute(
+        "CREATE UNIQUE INDEX an_original_goes_once ON outbox (seq, destination)"
+        " WHERE review_id IS NULL"
+    )
     db.table("outbox").create_index(["state", "id"])
+    db.table("outbox").create_index(["seq"])

@@ -57,9 +57,14 @@ def _complete(ledger: Ledger, row: Row) -> Row:
         **row,
         "current": bool(row["current"]),
         "analysis": analysis(ledger, analysis_id) if analysis_id else None,
-        "review": review(ledger, review_id) if review_id else None,
+        "review": _in_force(review(ledger, review_id) if review_id else None),
         "deliveries": deliveries(ledger, row["seq"]),
     }
+
+
+def _in_force(newest: Row | None) -> Row | None:
+    """A decision that was undone leaves none in force."""
+    return None if newest is None or newest["decision"] == "undone" else newest
 
 
 def analysis(ledger: Ledger, analysis_id: int) -> Row | None:
@@ -115,9 +120,9 @@ def review_chunks(ledger: Ledger, review_id: int) -> list[Row]:
 def deliveries(ledger: Ledger, seq: int) -> list[Row]:
     """Return the outbox rows of an instance, oldest first."""
     return ledger.read(
-        "SELECT o.review_id, o.destination, o.state, o.tries, o.problem, o.queued_at,"
+        "SELECT o.review_id, o.destination, o.kind, o.state, o.tries, o.problem, o.queued_at,"
         " o.changed_at, o.sha256, o.size, r.result_sop_instance_uid"
-        " FROM outbox o JOIN review r ON r.id = o.review_id WHERE o.seq = ? ORDER BY o.id",
+        " FROM outbox o LEFT JOIN review r ON r.id = o.review_id WHERE o.seq = ? ORDER BY o.id",
         [seq],
     )
 

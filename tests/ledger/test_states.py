@@ -13,6 +13,7 @@ from appliance.ledger.analysis import Claim, Opened
 from appliance.ledger.reception import Received
 from appliance.ledger.review import Conflict, Decision, Stale
 
+USB = [("usb", "seg")]
 OPENED = Opened("net", "1.0.0", "f" * 64, "openvino", "f32", {}, 8, {}, {}, [{"label": 1}])
 
 
@@ -157,7 +158,7 @@ def test_the_hash_of_an_analysis_covers_its_measures(ledger):
 
 def test_a_review_is_stored_with_its_deliveries(ledger):
     seq, sha256 = analysed(ledger)
-    row = review.record(ledger, decision(seq, sha256), ["usb", "share"])
+    row = review.record(ledger, decision(seq, sha256), [("usb", "seg"), ("share", "seg")])
     assert row["decision"] == "accepted"
     states = [(d["destination"], d["state"]) for d in worklist.deliveries(ledger, seq)]
     assert states == [("usb", "queued"), ("share", "queued")]
@@ -165,8 +166,8 @@ def test_a_review_is_stored_with_its_deliveries(ledger):
 
 def test_the_same_key_is_the_same_review(ledger):
     seq, sha256 = analysed(ledger)
-    first = review.record(ledger, decision(seq, sha256), ["usb"])
-    assert review.record(ledger, decision(seq, sha256), ["usb"]) == first
+    first = review.record(ledger, decision(seq, sha256), USB)
+    assert review.record(ledger, decision(seq, sha256), USB) == first
     assert len(worklist.reviews(ledger, seq)) == 1
     assert len(worklist.deliveries(ledger, seq)) == 1
 
@@ -175,7 +176,7 @@ def test_the_same_key_is_the_same_review(ledger):
 def test_a_review_of_what_is_no_longer_shown_is_refused(ledger, changed):
     seq, sha256 = analysed(ledger)
     with pytest.raises(Stale):
-        review.record(ledger, replace(decision(seq, sha256), **{changed: "other"}), ["usb"])
+        review.record(ledger, replace(decision(seq, sha256), **{changed: "other"}), USB)
     assert worklist.reviews(ledger, seq) == []
 
 
@@ -183,22 +184,22 @@ def test_a_review_of_an_object_that_came_again_is_refused(ledger):
     seq, sha256 = analysed(ledger)
     reception.record(ledger, received(sha256="b" * 64))
     with pytest.raises(Stale, match="sent this loop again"):
-        review.record(ledger, decision(seq, sha256), ["usb"])
+        review.record(ledger, decision(seq, sha256), USB)
 
 
 def test_a_study_of_two_patients_blocks_accept_but_not_reject(ledger):
     seq, sha256 = analysed(ledger)
     reception.record(ledger, received(uid="1.2.4", sha256="b" * 64, PatientID="P2"))
     with pytest.raises(Conflict, match="two patients"):
-        review.record(ledger, decision(seq, sha256), ["usb"])
-    review.record(ledger, decision(seq, sha256, decision="rejected"), ["usb"])
+        review.record(ledger, decision(seq, sha256), USB)
+    review.record(ledger, decision(seq, sha256, decision="rejected"), USB)
     assert worklist.deliveries(ledger, seq) == []
 
 
 def test_a_second_review_names_its_parent_and_withdraws_what_has_not_left(ledger):
     seq, sha256 = analysed(ledger)
-    first = review.record(ledger, decision(seq, sha256), ["usb"])
-    second = review.record(ledger, decision(seq, sha256, key="k2", decision="corrected"), ["usb"])
+    first = review.record(ledger, decision(seq, sha256), USB)
+    second = review.record(ledger, decision(seq, sha256, key="k2", decision="corrected"), USB)
     assert second["parent"] == first["id"]
     assert [d["state"] for d in worklist.deliveries(ledger, seq)] == ["withdrawn", "queued"]
     assert second["result_sop_instance_uid"] != first["result_sop_instance_uid"]
@@ -222,7 +223,7 @@ def test_the_database_itself_refuses_to_change_an_answer(ledger, statement):
 
 def test_a_postponed_delivery_waits_for_its_time_and_is_never_given_up(ledger):
     seq, sha256 = analysed(ledger)
-    review.record(ledger, decision(seq, sha256), ["usb"])
+    review.record(ledger, decision(seq, sha256), USB)
     for tries in range(1, 8):
         leased = delivery.claim(ledger, "c", 10, ["usb"])
         assert leased is not None
@@ -237,7 +238,7 @@ def test_a_postponed_delivery_waits_for_its_time_and_is_never_given_up(ledger):
 
 def test_after_a_restart_of_the_machine_a_postponed_delivery_is_due(ledger):
     seq, sha256 = analysed(ledger)
-    review.record(ledger, decision(seq, sha256), ["usb"])
+    review.record(ledger, decision(seq, sha256), USB)
     leased = delivery.claim(ledger, "c", 10, ["usb"])
     assert leased is not None
     delivery.postpone(ledger, leased, "away", 3600)
@@ -247,19 +248,19 @@ def test_after_a_restart_of_the_machine_a_postponed_delivery_is_due(ledger):
 
 def test_a_killed_courier_tries_the_same_object_again(ledger):
     seq, sha256 = analysed(ledger)
-    review.record(ledger, decision(seq, sha256), ["usb"])
+    review.record(ledger, decision(seq, sha256), USB)
     first = delivery.claim(ledger, "c", 600, ["usb"])
     assert delivery.claim(ledger, "c", 600, ["usb"]) is None
     delivery.recover(ledger)
     second = delivery.claim(ledger, "c", 600, ["usb"])
     assert first is not None
     assert second is not None
-    assert second.sop_instance_uid == first.sop_instance_uid
+    assert second.result_uid == first.result_uid
 
 
 def test_a_result_for_a_destination_that_is_gone_stays(ledger):
     seq, sha256 = analysed(ledger)
-    review.record(ledger, decision(seq, sha256), ["usb"])
+    review.record(ledger, decision(seq, sha256), USB)
     assert delivery.claim(ledger, "c", 10, ["share"]) is None
     assert delivery.claim(ledger, "c", 10, []) is None
     assert worklist.deliveries(ledger, seq)[0]["state"] == "queued"
@@ -277,3 +278,83 @@ def test_a_file_that_is_no_database_is_said_in_words(tmp_path):
     (tmp_path / "ledger.db").write_bytes(b"not a database at all, but long enough" * 50)
     with pytest.raises(LedgerError, match="open the ledger"):
         Ledger(tmp_path)
+
+
+def test_an_original_goes_at_once_and_before_the_results_of_its_loop(ledger):
+    seq = reception.record(ledger, received(), originals=["pacs"]).seq
+    first = delivery.claim(ledger, "c", 10, ["pacs"], closes_after_s=600)
+    assert first is not None
+    assert (first.kind, first.review_id, first.seq) == ("original", None, seq)
+    delivery.postpone(ledger, first, "away", 0)
+    claim = analysis.claim(ledger, "e", 10)
+    assert claim is not None
+    review.record(ledger, decision(seq, seal(ledger, claim)), [("pacs", "seg")])
+    again = delivery.claim(ledger, "c", 10, ["pacs"])
+    assert again is not None
+    assert again.kind == "original"
+    delivery.sent(ledger, again)
+    delivery.proven(ledger, again, "e" * 64, 5)
+    result = delivery.claim(ledger, "c", 10, ["pacs"])
+    assert result is not None
+    assert result.kind == "seg"
+
+
+def test_results_wait_until_the_study_is_closed(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    assert delivery.claim(ledger, "c", 10, ["usb"], closes_after_s=600) is None  # it just came
+    other, other_sha256 = analysed(ledger, received(uid="1.2.4", sha256="b" * 64))
+    assert delivery.claim(ledger, "c", 10, ["usb"]) is None  # a loop of it is not decided
+    review.record(ledger, decision(other, other_sha256, key="k2", decision="rejected"), [])
+    assert delivery.claim(ledger, "c", 10, ["usb"]) is not None
+
+
+def test_a_decision_can_be_undone_until_its_result_leaves(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    review.record(ledger, decision(seq, sha256, key="k2", decision="undone"), USB)
+    assert worklist.loop(ledger, seq)["review"] is None
+    assert [d["state"] for d in worklist.deliveries(ledger, seq)] == ["withdrawn"]
+    assert delivery.claim(ledger, "c", 10, ["usb"]) is None
+    with pytest.raises(Stale, match="none to undo"):
+        review.record(ledger, decision(seq, sha256, key="k3", decision="undone"), USB)
+    review.record(ledger, decision(seq, sha256, key="k4"), USB)
+    leased = delivery.claim(ledger, "c", 10, ["usb"])
+    assert leased is not None
+    with pytest.raises(Stale, match="has left"):
+        review.record(ledger, decision(seq, sha256, key="k5", decision="undone"), USB)
+    delivery.sent(ledger, leased)
+    with pytest.raises(Stale, match="has left"):
+        review.record(ledger, decision(seq, sha256, key="k6", decision="undone"), USB)
+
+
+def deliver_all(ledger: Ledger) -> list[str]:
+    kinds = []
+    while leased := delivery.claim(ledger, "c", 10, ["usb"]):
+        delivery.sent(ledger, leased)
+        delivery.proven(ledger, leased, "e" * 64, 5)
+        kinds.append(leased.kind)
+    return kinds
+
+
+def test_what_has_arrived_is_rejected_before_its_successor_arrives(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    assert deliver_all(ledger) == ["seg"]
+    review.record(ledger, decision(seq, sha256, key="k2", decision="corrected"), USB)
+    assert deliver_all(ledger) == ["rejection", "seg"]
+    review.record(ledger, decision(seq, sha256, key="k3", decision="rejected"), USB)
+    assert deliver_all(ledger) == ["rejection"]
+    review.record(ledger, decision(seq, sha256, key="k4", decision="rejected"), USB)
+    assert deliver_all(ledger) == []  # nothing stands there any more
+
+
+def test_what_must_not_leave_is_refused_for_good_and_says_why(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    leased = delivery.claim(ledger, "c", 10, ["usb"])
+    assert leased is not None
+    delivery.refuse(ledger, leased, "the sector is not certain")
+    assert delivery.claim(ledger, "c", 10, ["usb"]) is None
+    (row,) = worklist.deliveries(ledger, seq)
+    assert (row["state"], row["problem"]) == ("refused", "the sector is not certain")
