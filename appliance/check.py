@@ -6,17 +6,39 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.config import Settings, examine
+from appliance.config import (
+    Destination,
+    DicomPeer,
+    DicomWebPeer,
+    Folder,
+    Settings,
+    examine,
+)
 from appliance.errors import ApplianceError
+
+_ANSWER_S = 3.0  # somebody waits at the keyboard
+_VERIFICATION = "1.2.840.10008.1.1"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: its name, whether it is fine, and what to do if not."""
+    """One thing that was looked at: its name, whether it is fine, and what to do if not.
+
+    Attributes
+    ----------
+    attention
+        It isn't fine now, and doesn't keep the box from its work: deliveries wait.
+    """
 
     subject: str
     ok: bool
     text: str
+    attention: bool = False
+
+    @property
+    def word(self) -> str:
+        """How it stands, in one word."""
+        return "attention" if self.attention else "ok" if self.ok else "broken"
 
 
 def check(path: Path) -> list[Finding]:
@@ -33,7 +55,7 @@ def check(path: Path) -> list[Finding]:
             Finding("webui.port", False, "is the DICOM port too. Give the page another one")
         )
     for item in settings.destination:
-        findings.append(_directory(f"destination {item.name}", item.path, make=False))
+        findings.append(_destination(item, settings))
     findings.append(_model(settings))
     return findings
 
@@ -48,6 +70,57 @@ def _directory(name: str, path: Path, *, make: bool) -> Finding:
         hint = "Give the service's user the right to write, or name another directory"
         return Finding(name, False, f"{existing} is not writable. {hint}")
     return Finding(name, True, f"{path} is writable")
+
+
+def _destination(item: Destination, settings: Settings) -> Finding:
+    name = f"destination {item.name}"
+    if isinstance(item, Folder):
+        return _directory(name, item.path, make=False)
+    problem = _echo(item, settings) if isinstance(item, DicomPeer) else _query(item)
+    if problem is None:
+        return Finding(name, True, "answers")
+    return Finding(name, True, f"{problem}. Until then, deliveries wait", attention=True)
+
+
+def _echo(item: DicomPeer, settings: Settings) -> str | None:
+    """Say what is wrong with a PACS, by C-ECHO (PS3.4 A.4)."""
+    from pynetdicom.presentation import build_context
+
+    from appliance import dimse
+
+    peer = dimse.Peer(item.host, item.port, item.called_ae, settings.box.ae_title)
+    ae = dimse.entity(peer.calling_ae, _ANSWER_S, _ANSWER_S)
+    try:
+        association = dimse.associate(ae, peer, [build_context(_VERIFICATION)], "check")
+    except dimse.NothingAccepted:
+        return None  # it knows us, and has no C-ECHO
+    except dimse.AssociationError as error:
+        return f"{error.subject}. {error.hint.rstrip('.')}"
+    answer = association.send_c_echo()
+    association.release()
+    if "Status" not in answer:
+        return f"{peer.called_ae} at {peer.host}:{peer.port} doesn't answer C-ECHO. Check it"
+    return None
+
+
+def _query(item: DicomWebPeer) -> str | None:
+    """Say what is wrong with a DICOMweb server, by asking for one study (QIDO-RS)."""
+    import requests
+
+    from appliance.dicomweb import Client, PasswordError
+
+    try:
+        client = Client(item.url, item.user, item.password_file, _ANSWER_S, _ANSWER_S)
+        client.search_for_studies(limit=1)
+    except PasswordError as error:
+        return f"{error.subject}. {error.hint.rstrip('.')}"
+    except requests.HTTPError as error:
+        status = 0 if error.response is None else error.response.status_code
+        return f"{item.url} answers {status}. Check url, user and password_file"
+    except Exception as error:  # noqa: BLE001
+        # No network, no certificate, no DICOMweb: the kind says enough, the text may be long.
+        return f"{item.url} gives no answer ({type(error).__name__}). Check that it runs"
+    return None
 
 
 def _port(name: str, host: str, port: int) -> Finding:

@@ -2,10 +2,19 @@
 
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from appliance.errors import ConfigError
 
@@ -18,6 +27,16 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _ae_title(value: str) -> str:
+    """PS3.5 6.2: 16 characters of the default repertoire without backslash."""
+    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}", value):
+        raise ValueError("an AE title has 1 to 16 plain characters, no backslash")
+    return value.strip()
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
@@ -25,19 +44,11 @@ class _Section(BaseModel):
 class Box(_Section):
     """What the box is called and where it keeps everything."""
 
-    ae_title: str = Field(description="AE title of this box, as entered on the echo machines")
+    ae_title: AETitle = Field(description="AE title of this box, as entered on the echo machines")
     state_dir: Path = Field(default=Path("/var/lib/echocart"), description="ledger and images")
     station_name: str = Field(
         default="Echocart", max_length=16, description="StationName in results"
     )
-
-    @field_validator("ae_title")
-    @classmethod
-    def _is_ae(cls, value: str) -> str:
-        """PS3.5 6.2: 16 characters of the default repertoire without backslash."""
-        if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}", value):
-            raise ValueError("an AE title has 1 to 16 plain characters, no backslash")
-        return value.strip()
 
 
 class Scp(_Section):
@@ -79,18 +90,19 @@ class Webui(_Section):
 
 
 Wish = Literal["originals", "results", "corrections"]
-Name = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="as shown on the page")
+Gets = Annotated[
+    tuple[Wish, ...], Field(min_length=1, description="what it is sent; originals at once")
 ]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="as shown on the page")]
 
 
 class Folder(_Section):
     """A directory of Part 10 files: a USB stick, a network share."""
 
     name: Name
-    kind: Literal["folder"] = "folder"
+    kind: Literal["folder"]
     path: Path = Field(description="an existing directory on the stick or share")
-    gets: tuple[Wish, ...] = ("results",)
+    gets: Gets = ("results",)
 
 
 class DicomPeer(_Section):
@@ -98,10 +110,10 @@ class DicomPeer(_Section):
 
     name: Name
     kind: Literal["dicom"]
-    host: str = Field(description="its address")
+    host: str = Field(min_length=1, description="its address")
     port: Port
-    called_ae: str = Field(description="its AE title")
-    gets: tuple[Wish, ...] = ("results",)
+    called_ae: AETitle = Field(description="its AE title; ours is box.ae_title")
+    gets: Gets = ("results",)
 
 
 class DicomWebPeer(_Section):
@@ -109,12 +121,29 @@ class DicomWebPeer(_Section):
 
     name: Name
     kind: Literal["dicomweb"]
-    url: str = Field(pattern=r"^https?://", description="base of STOW-RS, QIDO-RS and WADO-RS")
+    url: str = Field(description="base of STOW-RS, QIDO-RS and WADO-RS")
     user: str = Field(default="", description="for HTTP basic authentication")
     password_file: Path | None = Field(default=None, description="holds the password alone")
-    gets: tuple[Wish, ...] = ("corrections",)
+    gets: Gets = ("corrections",)
+
+    @field_validator("url")
+    @classmethod
+    def _is_a_plain_address(cls, value: str) -> str:
+        """Secrets in an address would come back in every message that names it."""
+        if "@" in value:
+            raise ValueError("name the user in `user`, the password in `password_file`")
+        if not re.fullmatch(r"https?://[A-Za-z0-9._-]+(:\d{1,5})?(/[\w./~-]*)?", value):
+            raise ValueError("must be like https://archive.example.org/dicom-web")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _user_and_password_come_together(self) -> "DicomWebPeer":
+        if bool(self.user) != bool(self.password_file):
+            raise ValueError("`user` and `password_file` come together")
+        return self
 
 
+KINDS = {"folder": Folder, "dicom": DicomPeer, "dicomweb": DicomWebPeer}
 Destination = Annotated[Folder | DicomPeer | DicomWebPeer, Field(discriminator="kind")]
 
 
@@ -236,18 +265,23 @@ def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
 
 
 def _explain(text: str, problem: dict[str, Any]) -> str:
-    location = tuple(problem["loc"])
+    location = _without_tag(tuple(problem["loc"]))
+    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        location = (*location, "kind")
     name = ".".join(str(part) for part in location)
     line = line_of(text, location)
     where = f"line {line}: " if line else ""
     if problem["type"] == "extra_forbidden":
-        return f"{where}{name} is not a setting. {_did_you_mean(location)}"
+        return f"{where}{name} is not a setting. {_did_you_mean(tuple(problem['loc']))}"
+    if problem["type"] == "union_tag_not_found":
+        return f"{where or 'the file: '}{name} is missing: {_one_kind_of()}"
+    if problem["type"] == "union_tag_invalid":
+        return f"{where}{name}: {_one_kind_of(str(problem['input'].get('kind')))}"
     if problem["type"] == "missing":
         return f"{where or 'the file: '}{name} is missing. Add it; it has no default"
     if problem["type"] in _PLAIN_WORDS:
         problem["msg"] = _PLAIN_WORDS[problem["type"]]
-    given = f" (now {problem['input']!r})" if not isinstance(problem["input"], dict) else ""
-    return f"{where}{name}: {problem['msg'].removeprefix('Value error, ')}{given}"
+    return f"{where}{name}: {problem['msg'].removeprefix('Value error, ')}{_given(problem)}"
 
 
 _PLAIN_WORDS = {
@@ -256,16 +290,38 @@ _PLAIN_WORDS = {
     "string_type": "must be text in quotation marks",
     "path_type": "must be a path in quotation marks",
     "string_pattern_mismatch": "must be 1 to 32 letters, digits, - or _",
+    "tuple_type": 'must be a list, as in ["results"]',
+    "too_short": "must not be empty",
+    "string_too_short": "must not be empty",
 }
 
 
-def _did_you_mean(location: tuple[int | str, ...]) -> str:
-    from difflib import get_close_matches
+def _given(problem: dict[str, Any]) -> str:
+    given = problem["input"]
+    # A whole table is no help; an address with "@" may hold a password.
+    hidden = isinstance(given, dict | BaseModel) or "@" in str(given)
+    return "" if hidden else f" (now {given!r})"
 
+
+def _without_tag(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Drop the kind of destination that pydantic puts behind its index."""
+    tagged = location[0] == "destination" and len(location) > 2
+    return (*location[:2], *location[3:]) if tagged else location
+
+
+def _one_kind_of(given: str = "") -> str:
+    close = get_close_matches(given, KINDS, n=1)
+    guess = f" Did you mean {close[0]!r}?" if close else ""
+    now = f" (now {given!r})" if given else ""
+    return f"must be one of {', '.join(KINDS)}{now}.{guess}"
+
+
+def _did_you_mean(location: tuple[int | str, ...]) -> str:
     model: Any = Settings
-    for part in location[:-1]:
-        if isinstance(part, str):
-            model = Destination if part == "destination" else model.model_fields[part].annotation
+    if location[0] == "destination" and len(location) > 2:
+        model = KINDS[str(location[2])]
+    elif len(location) > 1:
+        model = Settings.model_fields[str(location[0])].annotation
     known = list(model.model_fields)
     close = get_close_matches(str(location[-1]), known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"Settings here: {', '.join(known)}"

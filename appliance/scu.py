@@ -1,33 +1,23 @@
 """`echocart send`: a storage SCU that sends files as they are, each in its own syntax."""
 
-import logging
-import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-import pydicom
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, MediaStorageDirectoryStorage
-from pynetdicom import AE, _config, evt
+from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.events import Event
 from pynetdicom.presentation import build_context
 
-from appliance.errors import ApplianceError
+from appliance import dimse
+from appliance.dimse import NothingAccepted, Peer
 
-CONNECT_S = 10.0
-ANSWER_S = 120.0  # a receiver that syncs a large loop to a slow disk
-_MAXIMUM_PDU = 131072
 _MOST_CONTEXTS = 128  # PS3.8 9.3.2.2: odd identifiers from 1 to 255
 
 Pair = tuple[str, str]  # SOP class UID, transfer syntax UID
-
-
-class SendError(ApplianceError):
-    """The receiver can't be talked to."""
 
 
 class Outcome(Enum):
@@ -94,7 +84,7 @@ def send(
 
     Raises
     ------
-    SendError
+    AssociationError
         When nobody answers at that address, or the association is refused.
 
     Notes
@@ -102,7 +92,6 @@ def send(
     Data sets go out byte for byte. A file nobody can send (text, DICOMDIR) is reported and
     the others are sent.
     """
-    _configure()
     results: list[Sent] = []
 
     def settle(sent: Sent) -> None:
@@ -116,23 +105,12 @@ def send(
             settle(found)
         else:
             sendable[path] = found
-    ae = AE(calling_ae)
-    ae.maximum_pdu_size = _MAXIMUM_PDU
-    ae.connection_timeout = CONNECT_S
-    ae.dimse_timeout = ANSWER_S
-    ae.network_timeout = ANSWER_S
+    peer = Peer(host, port, called_ae, calling_ae)
+    ae = dimse.entity(calling_ae)
     for batch in batches(sendable):
-        for sent in _send_batch(ae, batch, (host, port), called_ae):
+        for sent in _send_batch(ae, batch, peer):
             settle(sent)
     return results
-
-
-def _configure() -> None:
-    """Set the libraries' process-wide switches: our own words instead of theirs."""
-    _config.STORE_SEND_CHUNKED_DATASET = True  # the file's bytes, not a data set encoded anew
-    _config.LOG_HANDLER_LEVEL = "none"
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 
 def files_below(paths: Iterable[Path]) -> Iterator[Path]:
@@ -186,98 +164,34 @@ def batches(sendable: dict[Path, Pair]) -> Iterator[dict[Path, Pair]]:
         yield batch
 
 
-def _send_batch(
-    ae: AE, batch: dict[Path, Pair], address: tuple[str, int], called_ae: str
-) -> Iterator[Sent]:
-    association = _associate(ae, set(batch.values()), address, called_ae)
+def _send_batch(ae: AE, batch: dict[Path, Pair], peer: Peer) -> Iterator[Sent]:
+    contexts = [build_context(*pair) for pair in sorted(set(batch.values()))]
+    try:
+        association = dimse.associate(ae, peer, contexts, "send")
+    except NothingAccepted:
+        yield from (_not_taken(path, pair) for path, pair in batch.items())
+        return
     for path, pair in batch.items():
         if not association.is_established:
             # The receiver gave up on the file before; that need not concern this one.
-            association = _associate(ae, set(batch.values()), address, called_ae)
+            association = dimse.associate(ae, peer, contexts, "send")
         yield _send_one(association, path, pair)
     if association.is_established:
         association.release()
 
 
-def _associate(ae: AE, pairs: set[Pair], address: tuple[str, int], called_ae: str) -> Association:
-    contexts = [build_context(*pair) for pair in sorted(pairs)]
-    host, port = address
-    try:
-        association = ae.associate(
-            host,
-            port,
-            contexts=contexts,
-            ae_title=called_ae,
-            max_pdu=_MAXIMUM_PDU,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
-        )
-    except OSError as error:
-        raise SendError("send", f"{host} is not a known host", "Check --to.") from error
-    if association.is_established:
-        return association
-    if association.is_rejected:
-        raise SendError(
-            "send",
-            f"{host}:{port} refuses the association of {ae.ae_title} with {called_ae}",
-            "Allow this AE title at the receiver, or name the one it expects.",
-        )
-    raise SendError(
-        "send",
-        f"no DICOM receiver answers at {host}:{port}",
-        "Check the address and that the receiver runs (echoscu tells).",
-        retry=True,
-    )
-
-
-def _without_delay(event: Event) -> None:
-    """Send small packets at once: with Nagle each object waits 45 ms for a delayed ACK."""
-    connection = event.assoc.dul.socket
-    if connection and connection.socket:
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def _not_taken(path: Path, pair: Pair) -> Sent:
+    SOPClass, TransferSyntax = (UID(uid).name for uid in pair)
+    return Sent(path, Outcome.REFUSED, f"the receiver takes no {SOPClass} in {TransferSyntax}")
 
 
 def _send_one(association: Association, path: Path, pair: Pair) -> Sent:
     try:
-        answer = association.send_c_store(path)
+        answer = dimse.store(association, path)
     except ValueError:
-        SOPClass, TransferSyntax = (UID(uid).name for uid in pair)
-        words = f"the receiver takes no {SOPClass} in {TransferSyntax}"
-        return Sent(path, Outcome.REFUSED, words)
+        return _not_taken(path, pair)
     except OSError as error:
         return Sent(path, Outcome.NOT_DICOM, f"can't be read: {error.strerror}")
-    if "Status" not in answer:
-        if association.is_established:
-            # pynetdicom learns of a lost connection a moment later; until then it would wait
-            # `ANSWER_S` for an answer to the next file.
-            association.abort()
-        return Sent(path, Outcome.REFUSED, "the receiver ended the connection without an answer")
-    status = int(answer.Status)
-    words = text_of(status)
-    if comment := str(answer.get("ErrorComment", "")):
-        words += f" ({comment})"
-    stored = status == 0 or status & 0xF000 == 0xB000
-    return Sent(path, Outcome.STORED if stored else Outcome.REFUSED, words, status)
-
-
-def text_of(status: int) -> str:
-    """Say a C-STORE status (PS3.4 B.2.3, PS3.7 Annex C) in words."""
-    if status == 0:
-        return "stored"
-    known = {
-        0x0110: "the receiver failed while storing",
-        0x0117: "the receiver calls its UID invalid",
-        0x0122: "the receiver doesn't take this class of object",
-        0x0124: "the receiver doesn't allow it",
-    }
-    families = {
-        0xA7: "the receiver is out of space",
-        0xA9: "its data set isn't the object its file meta information names",
-        0xB0: "stored, with a warning",
-    }
-    if status in known:
-        words = known[status]
-    elif status & 0xF000 == 0xC000:
-        words = "the receiver can't understand it"
-    else:
-        words = families.get(status >> 8, "refused")
-    return f"{words} (status 0x{status:04X})"
+    return Sent(
+        path, Outcome.STORED if answer.stored else Outcome.REFUSED, answer.text, answer.status
+    )

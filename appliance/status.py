@@ -64,7 +64,7 @@ def _delivery(row: dict[str, Any], destinations: Collection[str]) -> dict[str, A
 
 
 _DELIVERY = (
-    *("destination", "state", "tries", "problem", "queued_at", "changed_at", "sha256"),
+    *("destination", "kind", "state", "tries", "problem", "queued_at", "changed_at", "sha256"),
     "result_sop_instance_uid",
 )
 _FIGURES = ("ef_percent", "ef_spread", "edv_ml", "esv_ml", "la_volume_ml", "withheld")

@@ -7,7 +7,6 @@ validation frames are letterboxed whole, as in training. Without DIR nothing is 
 """
 
 import argparse
-import csv
 import json
 import sys
 from collections.abc import Iterator
@@ -20,7 +19,8 @@ from appliance.config import Engine
 from appliance.engine.backend import Backend, open_backend
 from appliance.errors import ApplianceError
 from appliance.manifest import Accuracy, Manifest, current_model
-from appliance.sector.geometry import Geometry, letterbox
+from models import corrections
+from models.data import letterboxed
 
 SPLIT = "validation"
 _DIGITS = 4  # of a Dice: a hundredth of a point
@@ -28,24 +28,8 @@ _DIGITS = 4  # of a Dice: a hundredth of a point
 
 def frames(folder: Path) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
     """Yield each validation frame and its expert's label map, both uint8 [384, 384]."""
-    import cv2
-
-    with (folder / "frames.csv").open(newline="", encoding="utf-8") as table:
-        rows = [row for row in csv.DictReader(table) if row["split"] == SPLIT]
-    for row in rows:
-        stem = f"{row['patient']}_{row['view']}_{row['phase']}"
-        image = _read(folder / "images" / f"{stem}.webp")
-        mask = _read(folder / "masks" / f"{stem}.png")
-        rows_of, columns_of = image.shape
-        geometry = Geometry.fit(rows_of, columns_of, (0, 0, columns_of, rows_of))
-        width, height = geometry.inner
-        expert = np.zeros((geometry.map_rows, geometry.map_columns), np.uint8)
-        rows_inside = slice(geometry.pad_y, geometry.pad_y + height)
-        columns_inside = slice(geometry.pad_x, geometry.pad_x + width)
-        expert[rows_inside, columns_inside] = cv2.resize(
-            mask, (width, height), interpolation=cv2.INTER_NEAREST
-        )
-        yield letterbox(image, geometry), expert
+    for drawn in corrections.read(folder, SPLIT):
+        yield letterboxed(drawn)
 
 
 def dice(
@@ -120,15 +104,6 @@ def main(arguments: list[str]) -> int:
     if options.write:
         write(manifest, found)
     return 0
-
-
-def _read(path: Path) -> npt.NDArray[np.uint8]:
-    import cv2
-
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
-    if image is None:
-        raise FileNotFoundError(path.name)
-    return np.asarray(image, np.uint8)
 
 
 if __name__ == "__main__":

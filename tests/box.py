@@ -38,9 +38,17 @@ class Box:
         Which of the four to start.
     extra
         More TOML, appended to the file.
+    closes_after_s
+        Quiet seconds after which a reviewed study is closed.
     """
 
-    def __init__(self, root: Path, services: Sequence[str] = SERVICES, extra: str = "") -> None:
+    def __init__(
+        self,
+        root: Path,
+        services: Sequence[str] = SERVICES,
+        extra: str = "",
+        closes_after_s: float = 0.0,
+    ) -> None:
         self.root = root
         self.services = tuple(services)
         self.usb = root / "usb"
@@ -51,7 +59,8 @@ class Box:
             f'[box]\nae_title = "ECHOCART"\nstate_dir = "{root / "state"}"\n'
             f'[scp]\nhost = "127.0.0.1"\nport = {self.dicom_port}\nspace_floor_mb = 10\n'
             f"[webui]\nport = {self.http_port}\n"
-            f'[[destination]]\nname = "usb"\npath = "{self.usb}"\n{extra}'
+            f"[sync]\nstudy_closes_after_s = {closes_after_s}\n"
+            f'[[destination]]\nname = "usb"\nkind = "folder"\npath = "{self.usb}"\n{extra}'
         )
         self.settings: Settings = load(self.config)
         self.ledger = Ledger(self.settings.box.state_dir)

@@ -6,6 +6,8 @@ command -v storescu >/dev/null || missing="$missing dcmtk"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 command -v strace >/dev/null || missing="$missing strace"
+PATH="$PATH:/usr/sbin" command -v Orthanc >/dev/null || missing="$missing orthanc"
+[ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ]; then as=""

@@ -29,7 +29,7 @@ def config(tmp_path: Path) -> Path:
     path.write_text(
         f'[box]\nae_title = "ECHO"\nstate_dir = "{tmp_path / "state"}"\n'
         f'[scp]\nhost = "127.0.0.1"\nport = {free_port()}\n[webui]\nport = {free_port()}\n'
-        f'[[destination]]\nname = "usb"\npath = "{tmp_path / "usb"}"\n'
+        f'[[destination]]\nname = "usb"\nkind = "folder"\npath = "{tmp_path / "usb"}"\n'
     )
     return path
 

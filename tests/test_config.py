@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from appliance.config import Box, Settings, examine, load
+from appliance.config import KINDS, Box, Settings, Wish, examine, load
 from appliance.errors import ConfigError
 
 
@@ -34,14 +36,14 @@ def test_everything_but_the_ae_title_has_a_default(tmp_path):
         ('[box]\nae_title = "A"\n[webui]\nhost = "0.0.0.0"\n', 4, "127.0.0.1 only"),
         ('[box]\nae_title = "A"\n[engine]\nbackend = "magic"\n', 4, "openvino"),
         (
-            '[box]\nae_title = "A"\n[[destination]]\nname = "a"\npath = "/a"\n'
-            '[[destination]]\nname = "b c"\npath = "/b"\n',
-            7,
+            '[box]\nae_title = "A"\n[[destination]]\nname = "a"\nkind = "folder"\npath = "/a"\n'
+            '[[destination]]\nname = "b c"\nkind = "folder"\npath = "/b"\n',
+            8,
             "letters, digits",
         ),
         (
-            '[box]\nae_title = "A"\n[[destination]]\nname = "a"\npath = "/a"\n'
-            '[[destination]]\nname = "a"\npath = "/b"\n',
+            '[box]\nae_title = "A"\n[[destination]]\nname = "a"\nkind = "folder"\npath = "/a"\n'
+            '[[destination]]\nname = "a"\nkind = "folder"\npath = "/b"\n',
             3,
             "two destinations",
         ),
@@ -54,6 +56,58 @@ def test_a_mistake_is_explained_with_its_line(tmp_path, text, line, words):
     assert any(words in mistake for mistake in mistakes), mistakes
     if line:
         assert any(mistake.startswith(f"line {line}:") for mistake in mistakes), mistakes
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "words"),
+    [
+        ('path = "/a"', 4, "kind is missing: must be one of folder, dicom, dicomweb"),
+        ('host = "h"\nkind = "dicm"', 7, "Did you mean 'dicom'?"),
+        ('kind = "folder"\npaht = "/a"', 7, "Did you mean 'path'?"),
+        ('kind = "folder"\npaht = "/a"', 4, "destination.1.path is missing"),
+        ('kind = "dicom"\nhost = "h"\nport = 0\ncalled_ae = "P"', 8, "greater than or equal to 1"),
+        ('kind = "dicom"\nhost = "h"\nport = 1\ncalled_ae = "A\\\\B"', 9, "no backslash"),
+        ('kind = "dicom"\nhost = "h"\nport = 1\nurl = "x"', 9, "Settings here: name, kind, host"),
+        ('kind = "dicomweb"\nurl = "ftp://h"', 7, "must be like https://"),
+        ('kind = "dicomweb"\nurl = "https://h"\nuser = "u"', 4, "come together"),
+        ('kind = "folder"\npath = "/a"\ngets = ["result"]', 8, "'results' or 'corrections'"),
+        ('kind = "folder"\npath = "/a"\ngets = []', 8, "must not be empty"),
+        ('kind = "folder"\npath = "/a"\ngets = "results"', 8, "must be a list"),
+    ],
+)
+def test_a_mistake_in_a_destination_is_explained_with_its_line(tmp_path, lines, line, words):
+    other = f'[[destination]]\nname = "b"\n{lines}\n'
+    whole = '[[destination]]\nname = "z"\nkind = "folder"\npath = "/z"\n'
+    text = f'[box]\nae_title = "A"\n\n{other}'
+    settings, mistakes = examine(write(tmp_path, text))
+    assert settings is None
+    said = [
+        mistake
+        for mistake in mistakes
+        if words.replace("destination.1", "destination.0") in mistake
+    ]
+    assert said, mistakes
+    assert said[0].startswith(f"line {line}:"), mistakes
+    # The same in a second table: lines are counted there, not in the first.
+    _, mistakes = examine(write(tmp_path, f'[box]\nae_title = "A"\n\n{whole}{other}'))
+    words = words.replace("destination.0", "destination.1")
+    assert any(m.startswith(f"line {line + 4}:") and words in m for m in mistakes), mistakes
+
+
+def test_a_password_in_an_address_is_refused_and_never_repeated(tmp_path):
+    table = '[[destination]]\nname = "a"\nkind = "dicomweb"\nurl = "https://u:hunter2@h"\n'
+    _, mistakes = examine(write(tmp_path, f'[box]\nae_title = "A"\n{table}'))
+    assert "password_file" in mistakes[0]
+    assert "hunter2" not in str(mistakes)
+
+
+def test_results_go_where_they_are_wished_and_corrections_only_after_a_correction(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "echocart.example.toml").read_text()
+    settings = load(write(tmp_path, text))
+    results = [("usb", "seg"), ("usb", "sr"), ("pacs", "seg"), ("pacs", "sr")]
+    assert settings.wanted("accepted") == results
+    assert settings.wanted("corrected") == [*results, ("archive", "correction")]
+    assert settings.originals == ("pacs",)
 
 
 def test_every_mistake_is_named_not_only_the_first(tmp_path):
@@ -87,5 +141,14 @@ def test_the_example_names_every_setting_with_its_default():
     assert {**example, "destination": ()} == defaults
     text = path.read_text()
     for section, values in example.items():
-        for name in values[0] if section == "destination" else values:
-            assert f"\n{name} = " in text, f"{section}.{name}"
+        for name in (
+            values if isinstance(values, dict) else {key for item in values for key in item}
+        ):
+            assert re.search(rf"\n(# )?{name} = ", text), f"{section}.{name}"
+
+
+def test_the_example_shows_each_kind_of_destination():
+    path = Path(__file__).parents[1] / "docs" / "echocart.example.toml"
+    shown = load(path).destination
+    assert {item.kind for item in shown} == set(KINDS)
+    assert {wish for item in shown for wish in item.gets} == set(get_args(Wish))

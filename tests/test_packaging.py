@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-TRAINING_ONLY = {"torch", "monai", "lightning", "nncf", "onnx", "highdicom"}
+TRAINING_ONLY = {"torch", "monai", "lightning", "nncf", "onnx"}
 
 
 def requirements(name: str, seen: dict[str, Distribution]) -> dict[str, Distribution]:

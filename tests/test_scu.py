@@ -11,8 +11,9 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
+from appliance.dimse import text_of
 from appliance.errors import ApplianceError
-from appliance.scu import Outcome, Sent, batches, send, text_of
+from appliance.scu import Outcome, Sent, batches, send
 from tests.box import Box, free_port
 from tests.scp.objects import PRIVATE_CLASS, data_set_bytes, write_object
 

@@ -14,14 +14,15 @@ import cv2
 from appliance import service
 from appliance.cine import Cine, open_cine
 from appliance.config import Settings
-from appliance.engine.backend import Backend, open_backend
+from appliance.engine.backend import Backend
+from appliance.engine.choice import Choice
 from appliance.engine.pipeline import Frame, Stages
 from appliance.engine.pipeline import run as run_pipeline
 from appliance.engine.publish import Interrupted, Publisher
 from appliance.engine.quality import judge
 from appliance.errors import ApplianceError, CineError, LedgerError, Part10Error, SectorError
 from appliance.ledger import Ledger, analysis
-from appliance.manifest import Manifest, current_model
+from appliance.manifest import Manifest
 from appliance.measures import measure
 from appliance.sector import Calibration, Sector, calibration, find_sector
 from appliance.service import Stop
@@ -63,6 +64,10 @@ class Worker:
         self._ledger, self._spool = ledger, spool
         self._manifest, self._backend, self._stop = manifest, backend, stop
         self._owner = f"engine-{os.getpid()}-{secrets.token_hex(4)}"
+
+    def use(self, manifest: Manifest, backend: Backend) -> None:
+        """Analyse with another model from the next loop on."""
+        self._manifest, self._backend = manifest, backend
 
     def work_once(self) -> bool:
         """Take one waiting loop, if any, through to analysed, kept or failed; False if none waits."""
@@ -199,18 +204,26 @@ def run(settings: Settings, stop: Stop) -> None:
         When the box's state can't be opened.
     """
     cv2.setNumThreads(1)  # the network has the cores; a small resize in many threads only waits
-    manifest = current_model(settings.engine.model)
-    backend = open_backend(manifest, settings.engine)
     ledger, spool = Ledger(settings.box.state_dir), Spool(settings.box.state_dir)
+    choice = Choice(ledger, settings)
+    manifest, backend = choice.first()
     freed = analysis.recover(ledger)
     if freed:
         log.info("%d loops of an engine that died are taken up again", freed)
     worker = Worker(ledger, spool, manifest, backend, stop)
-    service.ready(f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}")
+    service.ready(_words(manifest, backend))
     while not stop.is_set():
         service.watchdog()
+        if loaded := choice.newer():
+            worker.use(*loaded)
+            service.status(_words(*loaded))
+            log.info("from now on: %s", _words(*loaded))
         if not worker.work_once():
             ledger.wait_for_change(stop.wait, IDLE_S)
+
+
+def _words(manifest: Manifest, backend: Backend) -> str:
+    return f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}"
 
 
 def _mm_per_map_px(scale: Calibration, sector: Sector) -> float | None:

@@ -27,11 +27,13 @@ NOT EXISTS (
     )
 )
 """
-# What a destination gets of a loop arrives in order: the loop before its results.
+# What a destination gets of a loop arrives in order, the loop before its results. One that the
+# destination has refused holds nothing back.
 _FIRST = """
 NOT EXISTS (
   SELECT 1 FROM outbox e WHERE e.seq = o.seq AND e.destination = o.destination
-  AND e.id < o.id AND e.state IN ('queued', 'sent') AND e.kind IN ('original', 'rejection')
+  AND e.id < o.id AND e.state IN ('queued', 'sent') AND e.problem = ''
+  AND e.kind IN ('original', 'rejection')
 )
 """
 
@@ -93,10 +95,12 @@ def claim(
     return Delivery(**{**dict(row), "tries": row["tries"] + 1, "owner": owner})
 
 
-def recover(ledger: Ledger) -> int:
-    """Free the leases of couriers that died; return how many. Called while no other runs."""
+def recover(ledger: Ledger, owner: str | None = None) -> int:
+    """Free the leases of an owner that holds none any more, or of all; return how many."""
     with ledger.transaction() as db:
-        rows = db.conn.execute("SELECT id FROM outbox WHERE owner IS NOT NULL").fetchall()
+        rows = db.conn.execute(
+            "SELECT id FROM outbox WHERE owner IS NOT NULL AND coalesce(owner = ?, 1)", [owner]
+        ).fetchall()
         for row in rows:
             lease.free(db, "outbox", row["id"])
     return len(rows)

@@ -11,7 +11,9 @@ from appliance.ledger.connection import insert
 Wanted = Sequence[tuple[str, str]]  # (destination, kind)
 
 KINDS = ("original", "seg", "sr", "rejection", "correction")
-LEFT = "('sent', 'proven', 'unproven')"  # states in which something has left the box
+# What has left the box, or may have: a courier killed between handing it over and saying so
+# leaves a row that is queued and was tried.
+LEFT = "(state IN ('sent', 'proven', 'unproven') OR tries > 0)"
 
 
 def queue(db: Database, seq: int, review_id: int | None, wanted: Wanted) -> None:
@@ -55,7 +57,7 @@ def reached(db: Database, seq: int) -> list[str]:
     """
     rows = db.conn.execute(
         "SELECT destination FROM outbox o WHERE seq = ? AND kind IN ('seg', 'sr')"
-        f" AND (state IN {LEFT} OR owner IS NOT NULL)"
+        f" AND {LEFT}"
         " AND NOT EXISTS (SELECT 1 FROM outbox n WHERE n.seq = o.seq AND n.kind = 'rejection'"
         "   AND n.destination = o.destination AND n.review_id > o.review_id"
         "   AND n.state != 'withdrawn')"
@@ -68,7 +70,7 @@ def reached(db: Database, seq: int) -> list[str]:
 def has_left(db: Database, review_id: int) -> bool:
     """Tell whether anything of a review has left the box or is leaving just now."""
     row = db.conn.execute(
-        f"SELECT 1 FROM outbox WHERE review_id = ? AND (state IN {LEFT} OR owner IS NOT NULL)",
+        f"SELECT 1 FROM outbox WHERE review_id = ? AND {LEFT}",
         [review_id],
     ).fetchone()
     return row is not None

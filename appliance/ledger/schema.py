@@ -197,3 +197,12 @@ def _delivering(db: Database) -> None:
     )
     db.table("outbox").create_index(["state", "id"])
     db.table("outbox").create_index(["seq"])
+
+
+@migrations(name="0002_settings")
+def _settings(db: Database) -> None:
+    text = dict.fromkeys(["name", "value", "by", "at"], str)
+    _create(db, "setting", "id", {"id": int, **text})
+    db.table("setting").create_index(["name", "id"])
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(_FROZEN.format(table="setting", verb=verb, operation=operation, when=""))

@@ -79,7 +79,8 @@ def run(settings: Settings, stop: Stop) -> None:
         When the state directory can't be used.
     """
     spool = Spool(settings.box.state_dir)
-    store = Store(spool, Ledger(settings.box.state_dir), settings.scp.space_floor_mb * 1_000_000)
+    space_floor = settings.scp.space_floor_mb * 1_000_000
+    store = Store(spool, Ledger(settings.box.state_dir), space_floor, settings.originals)
     recorded, removed = store.recover()
     if recorded or removed:
         log.info("recovered: %d objects recorded, %d partial files removed", recorded, removed)

@@ -7,7 +7,7 @@ import gc
 import logging
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -70,11 +70,16 @@ class Store:
         Where bytes and rows go.
     space_floor
         Bytes that must stay free; below it objects are refused.
+    originals
+        Destinations that get every object as it came.
     """
 
-    def __init__(self, spool: Spool, ledger: Ledger, space_floor: int) -> None:
+    def __init__(
+        self, spool: Spool, ledger: Ledger, space_floor: int, originals: Sequence[str] = ()
+    ) -> None:
         self.spool = spool
         self.ledger = ledger
+        self.originals = originals
         self.space_floor = space_floor
         # SQLite has one writer: senders that wait in line here don't wait in its busy handler,
         # which sleeps up to 100 ms, and an association doesn't pay for opening the file.
@@ -193,7 +198,8 @@ class Store:
 
     def _record(self, received: reception.Received) -> reception.Recorded:
         try:
-            return self._recorder.submit(reception.record, self.ledger, received).result()
+            record = self._recorder.submit(reception.record, self.ledger, received, self.originals)
+            return record.result()
         except sqlite3.Error as error:
             raise LedgerError(
                 "record a received object",

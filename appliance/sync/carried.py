@@ -94,7 +94,10 @@ def in_character_set_of(source: Dataset, text: str) -> bytes:
     encodings = charset.convert_encodings(names)
     try:
         encoded = charset.encode_string(text, encodings)
-        return encoded if charset.decode_bytes(encoded, encodings, set()) == text else plain
+        # pydicom takes the default repertoire for Latin-1 where others may follow by escapes.
+        fits = names[0] != "" or encoded.split(b"\x1b")[0].isascii()
+        same = charset.decode_bytes(encoded, encodings, set()) == text
+        return encoded if fits and same else plain
     except (UnicodeError, LookupError):
         return plain
 

@@ -23,6 +23,24 @@ PROCESSING_EQUIPMENT = Code("109102", "DCM", "Processing Equipment")  # CID 7005
 SEGMENTATION = Code("113076", "DCM", "Segmentation")  # CID 7203
 SOURCE_IMAGE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
 
+# The report: what is measured, how, in which unit (PS3.16 CID 12200 to 12228, 42).
+ECHOCARDIOGRAPHY = Code("40701008", "SCT", "Echocardiography")
+EJECTION_FRACTION = Code("18043-0", "LN", "Left Ventricular Ejection Fraction by US")
+END_DIASTOLIC_VOLUME = Code("18026-5", "LN", "Left Ventricular End Diastolic Volume")
+END_SYSTOLIC_VOLUME = Code("18148-7", "LN", "Left Ventricular End Systolic Volume")
+DIASTOLIC_AREA = Code("399109006", "SCT", "Left Ventricular Diastolic Area")
+SYSTOLIC_AREA = Code("399030000", "SCT", "Left Ventricular Systolic Area")
+ATRIAL_VOLUME = Code("399235004", "SCT", "Left Atrium Systolic Volume")
+DISKS = Code("125208", "DCM", "Method of Disks, Single Plane")
+AREA_LENGTH = Code("125205", "DCM", "Area-Length Single Plane")
+VALUE_UNKNOWN = Code("114010", "DCM", "Value unknown")
+COMMENT = Code("121106", "DCM", "Comment")
+PERCENT = Code("%", "UCUM", "Percent")
+MILLILITRE = Code("ml", "UCUM", "ml")
+SQUARE_CENTIMETRE = Code("cm2", "UCUM", "Centimeter**2")
+
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")  # CID 7010
+
 
 def item(code: Code) -> Dataset:
     """Return a code as an item of a code sequence (PS3.3 8.8)."""

@@ -1,6 +1,7 @@
 """The destination `folder`: a directory of Part 10 files, on a USB stick or a share.
 
-A result lies under `<path>/<StudyInstanceUID>/<SOPInstanceUID>.dcm`, whole or not at all.
+An object lies under `<path>/<StudyInstanceUID>/<SOPInstanceUID>.dcm`, whole or not at all. An
+original that came again with other content lies beside the first one, its hash in its name.
 
 `path` must exist: we never make it. Name a directory *on* the stick, not the place where the
 stick is mounted: with the stick unplugged the directory is then gone and results wait, instead of
@@ -14,7 +15,8 @@ import re
 import stat
 from pathlib import Path
 
-from appliance.errors import DeliveryError
+from appliance.sync.destinations import Absent, Proof, Unreachable
+from appliance.sync.originals import Original
 from appliance.sync.seg import Part10
 
 _OPERATION = "deliver to a folder"
@@ -46,10 +48,6 @@ _HINTS = {
     errno.EIO: "Try another stick or disk; nothing is lost.",
 }
 _HINT = "The result waits until it is back; nothing is lost."
-
-
-class Unreachable(DeliveryError):
-    """The folder itself can't be used now: no other result can be delivered there either."""
 
 
 class Folder:
@@ -95,8 +93,8 @@ class Folder:
             When the directory is gone, read-only or full; trying again later helps.
         """
         self.check()
-        final = self._final(result)
         try:
+            final = self._final(result)
             if not final.parent.is_dir():
                 final.parent.mkdir(exist_ok=True)
                 _sync_folder(self.path)
@@ -107,35 +105,46 @@ class Folder:
         except OSError as error:
             raise _unreachable(self.path, error) from error
 
-    def prove(self, result: Part10) -> tuple[str, int]:
-        """Read a result back and return its SHA-256 and size.
+    def prove(self, result: Part10) -> Proof:
+        """Read a result back.
 
         Raises
         ------
+        Absent
+            When it isn't there, or isn't what was written.
         Unreachable
             When it can't be read.
-        DeliveryError
-            When it isn't what was written.
         """
+        self.check()
         try:
             sha256, size = _hash(self._final(result))
+        except FileNotFoundError as error:
+            raise Absent(_OPERATION, f"{self.path} doesn't hold it", _HINT, retry=True) from error
         except OSError as error:
             raise _unreachable(self.path, error) from error
         if sha256 != result.sha256:
-            raise DeliveryError(
+            raise Absent(
                 _OPERATION,
                 f"{self.path} gives back other bytes than were written",
                 "The stick or disk is failing: replace it. The result is written again.",
                 retry=True,
             )
-        return sha256, size
+        return Proof(sha256, size)
 
     def _final(self, result: Part10) -> Path:
-        study = result.StudyInstanceUID
-        if not _UID.fullmatch(study):
-            # What a source says must never lead out of the folder.
-            study = f"study-{hashlib.sha256(study.encode()).hexdigest()[:16]}"
-        return self.path / study / f"{result.SOPInstanceUID}.dcm"
+        uid = _safe("object", result.SOPInstanceUID)
+        final = self.path / _safe("study", result.StudyInstanceUID) / f"{uid}.dcm"
+        if isinstance(result, Original) and final.exists() and _hash(final)[0] != result.sha256:
+            # Same UID, other content: both are kept (promise 2).
+            return final.with_name(f"{uid}-{result.sha256[:16]}.dcm")
+        return final
+
+
+def _safe(what: str, uid: str) -> str:
+    """Return a name that never leads out of the folder, whatever a source says."""
+    if _UID.fullmatch(uid):
+        return uid
+    return f"{what}-{hashlib.sha256(uid.encode()).hexdigest()[:16]}"
 
 
 def _write(final: Path, result: Part10) -> None:

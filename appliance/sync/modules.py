@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, SegmentationStorage
+from pydicom.uid import (
+    ComprehensiveSRStorage,
+    ExplicitVRLittleEndian,
+    KeyObjectSelectionDocumentStorage,
+    SegmentationStorage,
+)
 
 from appliance import __version__
 from appliance.part10 import Header
@@ -15,7 +20,6 @@ from appliance.sync.carried import value_of
 from appliance.sync.encode import element, encoded, joined, plain
 
 MANUFACTURER = "Echocart"
-SERIES_NUMBER = 9001  # above what echo machines count to, so that results sort behind images
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY"
 # ContentLabel is a CS of 16 characters (PS3.5 6.2): one too few for the whole phrase, which
 # stands in SeriesDescription and ContentDescription.
@@ -29,6 +33,24 @@ _LOSSY_SYNTAXES = (
     *("1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.203"),
     *(f"1.2.840.10008.1.2.4.{number}" for number in range(100, 109)),
 )
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of object: its SOP class, modality and the number of its series.
+
+    Numbers lie above what echo machines count to, so that results sort behind images.
+    """
+
+    SOPClassUID: str
+    Modality: str
+    SeriesNumber: int
+    TransferSyntaxUID: str = ExplicitVRLittleEndian
+
+
+SEGMENTATION = Kind(SegmentationStorage, "SEG", 9001)
+REPORT = Kind(ComprehensiveSRStorage, "SR", 9002)
+KEY_OBJECTS = Kind(KeyObjectSelectionDocumentStorage, "KO", 9003)
 
 
 @dataclass(frozen=True)
@@ -62,21 +84,31 @@ def derived_uid(uid: str, name: str) -> str:
     return f"2.25.{uuid.uuid5(_UIDS, f'{uid}/{name}').int}"
 
 
-def file_meta(review: Review) -> bytes:
+def tracking_uid(SOPInstanceUID: str, structure_code: str) -> str:
+    """Return the UID of a structure of a loop: the same in every result about it."""
+    return derived_uid(SOPInstanceUID, structure_code)
+
+
+def preamble(review: Review, kind: Kind = SEGMENTATION) -> bytes:
+    """Return what stands before the data set of a file."""
+    return b"\0" * 128 + b"DICM" + file_meta(review, kind)
+
+
+def file_meta(review: Review, kind: Kind = SEGMENTATION) -> bytes:
     """PS3.10 7.1."""
     meta = Dataset()
     meta.FileMetaInformationVersion = b"\0\1"
-    meta.MediaStorageSOPClassUID = SegmentationStorage
+    meta.MediaStorageSOPClassUID = kind.SOPClassUID
     meta.MediaStorageSOPInstanceUID = review.SOPInstanceUID
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.TransferSyntaxUID = kind.TransferSyntaxUID
     meta.ImplementationClassUID = _IMPLEMENTATION_CLASS_UID
     meta.ImplementationVersionName = f"ECHOCART {__version__}"[:16]
     group = joined(encoded(meta))
     return element(0x00020000, "UL", len(group).to_bytes(4, "little")) + group
 
 
-def series(source: Dataset, summary: str, review: Review) -> Dataset:
-    """General Series, Segmentation Series and SOP Common (PS3.3 C.7.3.1, C.8.20.1, C.12.1).
+def series(source: Dataset, summary: str, review: Review, kind: Kind = SEGMENTATION) -> Dataset:
+    """The series of an object and SOP Common (PS3.3 C.7.3.1, C.8.20.1, C.17.1, C.12.1).
 
     TimezoneOffsetFromUTC speaks for every date and time of an object, those taken over from
     the source too. It is carried when the source has it, and our own times are written in
@@ -85,11 +117,11 @@ def series(source: Dataset, summary: str, review: Review) -> Dataset:
     always stands in ContributionDateTime, with its offset.
     """
     dataset = Dataset()
-    dataset.SOPClassUID = SegmentationStorage
+    dataset.SOPClassUID = kind.SOPClassUID
     dataset.SOPInstanceUID = review.SOPInstanceUID
     dataset.SeriesInstanceUID = review.SeriesInstanceUID
-    dataset.Modality = "SEG"
-    dataset.SeriesNumber = SERIES_NUMBER
+    dataset.Modality = kind.Modality
+    dataset.SeriesNumber = kind.SeriesNumber
     dataset.InstanceNumber = 1
     prefix = f"{RESEARCH_USE_ONLY} - " if review.research_use else ""
     dataset.SeriesDescription = f"{prefix}Left heart, {summary}"[:64]

@@ -1,20 +1,65 @@
 """From a review in the ledger to the object that is delivered for it: the same one every time."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Literal
 
 from appliance import labels
 from appliance.errors import DeliveryError, ManifestError
+from appliance.labels import LoopLabels
 from appliance.ledger import Ledger, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
 from appliance.manifest import current_model
-from appliance.part10 import read_header
+from appliance.measures import Measures
+from appliance.part10 import Header, number, read_header
 from appliance.spool import Spool
+from appliance.sync import lineage
+from appliance.sync.carried import value_of
+from appliance.sync.document import Reference
+from appliance.sync.findings import Drawn
 from appliance.sync.modules import Review
+from appliance.sync.rejection import rejection
 from appliance.sync.seg import Part10, segmentation
 from appliance.sync.segments import Provenance, Structure
+from appliance.sync.sr import report
+
+
+@dataclass(frozen=True)
+class _Facts:
+    """What the ledger and the spool hold about a delivery's review."""
+
+    delivery: Delivery
+    source: Header
+    analysis: Row
+    review: Row
+    maps: LoopLabels
+
+    @property
+    def indexes(self) -> list[int]:
+        # A frame that couldn't be decoded has no label map; an empty one would be a claim.
+        return [index for index in range(self.maps.frames) if self.maps.has(index)]
+
+    @property
+    def structures(self) -> list[Structure]:
+        return [
+            Structure(**{name: item[name] for name in _STRUCTURE})
+            for item in self.analysis["labels"]
+        ]
+
+    @property
+    def provenance(self) -> Provenance:
+        corrected = self.review["decision"] == "corrected"
+        kind: Literal["AUTOMATIC", "SEMIAUTOMATIC"] = "SEMIAUTOMATIC" if corrected else "AUTOMATIC"
+        model = {name: self.analysis[name] for name in _MODEL}
+        return Provenance(**model, algorithm_type=kind)
+
+    @property
+    def loop(self) -> Reference:
+        names = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+        return Reference(*(value_of(self.source.dataset, name) for name in names))
 
 
 class Results:
@@ -34,7 +79,7 @@ class Results:
         self._station_name = station_name
 
     def build(self, delivery: Delivery) -> Part10:
-        """Return the segmentation of a delivery's review.
+        """Return the object of a delivery: a `seg`, a `sr` or a `rejection`.
 
         Raises
         ------
@@ -43,40 +88,81 @@ class Results:
         SpoolError, Part10Error
             When the loop or its label maps can't be read from the spool.
         """
+        kinds: Mapping[str, Callable[[_Facts], Part10]] = {
+            "seg": self._segmentation,
+            "sr": self._report,
+            "rejection": self._rejection,
+        }
+        if delivery.kind not in kinds or delivery.review_id is None:
+            raise DeliveryError(
+                "build a result", f"a review makes no {delivery.kind}", "Report it as a fault."
+            )
+        return kinds[delivery.kind](self._facts(delivery, delivery.review_id))
+
+    def _facts(self, delivery: Delivery, review_id: int) -> _Facts:
         loop = _found(worklist.loop(self._ledger, delivery.seq))
-        review = _found(worklist.review(self._ledger, delivery.review_id))
-        analysis = _found(worklist.analysis(self._ledger, review["analysis_id"]))
-        maps = labels.of_review(self._ledger, self._spool, delivery.review_id)
-        return segmentation(
+        review = _found(worklist.review(self._ledger, review_id))
+        return _Facts(
+            delivery,
             read_header(self._spool.object_path(loop["sha256"])),
-            maps.frame,
-            # A frame that couldn't be decoded has no label map; an empty one would be a claim.
-            [index for index in range(maps.frames) if maps.has(index)],
-            [Structure(**{name: item[name] for name in _STRUCTURE}) for item in analysis["labels"]],
-            _provenance(analysis, review),
-            self._review(delivery, analysis, review),
+            _found(worklist.analysis(self._ledger, review["analysis_id"])),
+            review,
+            labels.of_review(self._ledger, self._spool, review_id),
         )
 
-    def _review(self, delivery: Delivery, analysis: Row, review: Row) -> Review:
-        at = datetime.fromisoformat(review["at"].replace("Z", "+00:00"))
+    def _segmentation(self, facts: _Facts) -> Part10:
+        return segmentation(
+            facts.source,
+            facts.maps.frame,
+            facts.indexes,
+            facts.structures,
+            facts.provenance,
+            self._review(facts, _reference("seg", facts)),
+        )
+
+    def _report(self, facts: _Facts) -> Part10:
+        drawn = Drawn(
+            facts.loop,
+            _reference("seg", facts),
+            facts.indexes,
+            facts.structures,
+            facts.provenance,
+            number(facts.source.dataset, "NumberOfFrames") > 1,
+        )
+        measures = Measures.from_dict(facts.review["measures"] or facts.analysis["measures"])
+        earlier = lineage.predecessor(self._ledger, facts.delivery)
+        review = self._review(facts, _reference("sr", facts))
+        return report(facts.source, measures, drawn, review, earlier)
+
+    def _rejection(self, facts: _Facts) -> Part10:
+        replaced = lineage.replaced(self._ledger, facts.delivery)
+        if not replaced:
+            raise DeliveryError(
+                "build a rejection note", "nothing was sent there", "Report it as a fault."
+            )
+        review = self._review(facts, lineage.note(facts.delivery))
+        return rejection(facts.source, replaced, review)
+
+    def _review(self, facts: _Facts, made: Reference) -> Review:
+        at = datetime.fromisoformat(facts.review["at"].replace("Z", "+00:00"))
         return Review(
-            SOPInstanceUID=delivery.sop_instance_uid,
-            SeriesInstanceUID=delivery.series_instance_uid,
-            reviewer=review["reviewer"],
-            research_use=_research_use(analysis["model_name"], analysis["model_version"]),
+            SOPInstanceUID=made.SOPInstanceUID,
+            SeriesInstanceUID=made.SeriesInstanceUID,
+            reviewer=facts.review["reviewer"],
+            research_use=_research_use(
+                facts.analysis["model_name"], facts.analysis["model_version"]
+            ),
             created=at.astimezone(),
             station_name=self._station_name,
         )
 
 
+_MODEL = ("model_name", "model_version", "model_sha256")
 _STRUCTURE = ("label", "name", "code", "meaning", "colour")
 
 
-def _provenance(analysis: Row, review: Row) -> Provenance:
-    corrected = review["decision"] == "corrected"
-    kind: Literal["AUTOMATIC", "SEMIAUTOMATIC"] = "SEMIAUTOMATIC" if corrected else "AUTOMATIC"
-    model = (analysis["model_name"], analysis["model_version"], analysis["model_sha256"])
-    return Provenance(*model, kind)
+def _reference(kind: str, facts: _Facts) -> Reference:
+    return lineage.reference(kind, facts.delivery.result_uid, facts.delivery.series_uid)
 
 
 @cache

@@ -5,6 +5,8 @@ Reference. The same review gives the same bytes every time, so that a delivery c
 started again can never put two different objects into the world under one UID.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -34,6 +36,17 @@ class Part10:
     sha256: str
     size: int
 
+    @classmethod
+    def of(
+        cls, SOPInstanceUID: str, StudyInstanceUID: str, parts: tuple[bytes | memoryview, ...]
+    ) -> Part10:
+        """Return a file of these parts, hashed."""
+        digest = hashlib.sha256()
+        for part in parts:
+            digest.update(part)
+        size = sum(len(part) for part in parts)
+        return cls(SOPInstanceUID, StudyInstanceUID, parts, digest.hexdigest(), size)
+
     def write_to(self, stream: BinaryIO) -> None:
         """Write the file to a binary stream."""
         for part in self.parts:
@@ -47,6 +60,7 @@ def segmentation(
     structures: Sequence[Structure],
     provenance: Provenance,
     review: Review,
+    more: Elements | None = None,
 ) -> Part10:
     """Build the segmentation of a loop.
 
@@ -65,6 +79,8 @@ def segmentation(
         What drew them.
     review
         Who decided, when, and the UIDs.
+    more
+        Further elements, or others in place of these.
 
     Returns
     -------
@@ -76,9 +92,7 @@ def segmentation(
     DeliveryError
         When the source has no UIDs, or a label map doesn't fit it.
     """
-    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        if not value_of(source.dataset, keyword):
-            raise _refused(f"the loop has no {keyword}")
+    must_have_uids(source.dataset)
     if not indexes or not structures:
         raise _refused("the review has no label map")
     shape = (int(number(source.dataset, "Rows")), int(number(source.dataset, "Columns")))
@@ -93,24 +107,20 @@ def segmentation(
         **_creator(source.dataset, review),
         **encoded(modules.dimensions(review)),
         frames.PER_FRAME: _per_frame(source.dataset, indexes, len(structures)),
+        **(more or {}),
         # The value follows as a part of its own, never copied.
         _PIXEL_DATA: head(_PIXEL_DATA, "OB", pixels.nbytes),
     }
-    before = b"\0" * 128 + b"DICM" + modules.file_meta(review) + joined(elements)
-    return _part10(source.dataset, review, (before, pixels.data))
+    before = modules.preamble(review) + joined(elements)
+    study = value_of(source.dataset, "StudyInstanceUID")
+    return Part10.of(review.SOPInstanceUID, study, (before, pixels.data))
 
 
-def _part10(source: Dataset, review: Review, parts: tuple[bytes | memoryview, ...]) -> Part10:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return Part10(
-        review.SOPInstanceUID,
-        value_of(source, "StudyInstanceUID"),
-        parts,
-        digest.hexdigest(),
-        sum(len(part) for part in parts),
-    )
+def must_have_uids(source: Dataset) -> None:
+    """Refuse (DeliveryError) a source that nothing can refer to."""
+    for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        if not value_of(source, keyword):
+            raise _refused(f"the loop has no {keyword}")
 
 
 def _per_frame(source: Dataset, indexes: Sequence[int], segments: int) -> bytes:
@@ -138,7 +148,7 @@ def _content(
     )
     uid = value_of(source, "SOPInstanceUID")
     dataset.SegmentSequence = [
-        segment(place, item, provenance, modules.derived_uid(uid, item.code))
+        segment(place, item, provenance, modules.tracking_uid(uid, item.code))
         for place, item in enumerate(structures, 1)
     ]
     instance.ReferencedSOPClassUID = value_of(source, "SOPClassUID")
@@ -150,10 +160,15 @@ def _content(
 
 
 def _creator(source: Dataset, review: Review) -> Elements:
-    initials = review.reviewer.replace("\\", " ").replace("=", " ")
-    clean = "".join(sign for sign in initials if sign.isprintable()).strip()[:64]
     tag = int(Tag("ContentCreatorName"))
-    return {tag: element(tag, "PN", in_character_set_of(source, clean) if clean else b"")}
+    return {tag: element(tag, "PN", reviewer_name(source, review.reviewer))}
+
+
+def reviewer_name(source: Dataset, reviewer: str) -> bytes:
+    """Return a reviewer's initials as a PN in the source's character set; may be empty."""
+    initials = reviewer.replace("\\", " ").replace("=", " ")
+    clean = "".join(sign for sign in initials if sign.isprintable()).strip()[:64]
+    return in_character_set_of(source, clean) if clean else b""
 
 
 def _refused(subject: str) -> DeliveryError:

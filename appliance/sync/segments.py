@@ -31,6 +31,16 @@ class Structure:
     meaning: str
     colour: str
 
+    @property
+    def plain_name(self) -> str:
+        """Its name as results write it: TrackingID, SegmentLabel."""
+        return plain(self.name)[:64] or f"Structure {self.label}"
+
+    @property
+    def concept(self) -> codes.Code:
+        """Its SNOMED CT concept."""
+        return codes.Code(self.code, "SCT", plain(self.meaning)[:64] or self.plain_name)
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -72,11 +82,10 @@ def segment(
     """
     dataset = Dataset()
     dataset.SegmentNumber = number
-    name = plain(structure.name)[:64] or f"Structure {structure.label}"
+    name = structure.plain_name
     dataset.SegmentLabel = name
     dataset.SegmentedPropertyCategoryCodeSequence = [codes.item(codes.ANATOMICAL_STRUCTURE)]
-    what = codes.Code(structure.code, "SCT", plain(structure.meaning)[:64] or name)
-    dataset.SegmentedPropertyTypeCodeSequence = [codes.item(what)]
+    dataset.SegmentedPropertyTypeCodeSequence = [codes.item(structure.concept)]
     dataset.SegmentAlgorithmType = provenance.algorithm_type
     if provenance.algorithm_type != "MANUAL":
         model = f"{provenance.model_name} {provenance.model_version}"

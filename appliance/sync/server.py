@@ -1,65 +1,121 @@
 """The echocart-sync service: the outbox is emptied as fast as destinations take it."""
 
 import logging
+import os
 import sqlite3
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Sequence
 
 from appliance.config import Settings
-from appliance.errors import LedgerError
+from appliance.errors import DeliveryError, LedgerError
 from appliance.ledger import Ledger, delivery
 from appliance.service import Stop, ready, status, watchdog
 from appliance.spool import Spool
 from appliance.sync.courier import Courier
-from appliance.sync.folder import Folder
-from appliance.sync.results import Results
+from appliance.sync.destinations import made_from
+from appliance.sync.outgoing import Outgoing
 
 log = logging.getLogger("echocart.sync")
 
-_POLL_S = 1.0  # how soon a result whose time has come, or a stick plugged in again, is noticed
+_POLL_S = 1.0  # how soon an object whose time has come, or a stick plugged in again, is noticed
 _LEDGER_PAUSE_S = 5.0
+_LAST_DELIVERY_S = 5.0  # when told to stop; what is cut short is taken up again at the start
 
 
 def run(settings: Settings, stop: Stop) -> None:
-    """Deliver results until told to stop.
+    """Deliver what the outbox holds until told to stop, each destination by a thread of its own.
 
     Raises
     ------
     LedgerError, SpoolError
         When the state directory can't be used.
+    DeliveryError
+        When a thread ended that should not; the service must start anew.
     """
     ledger = Ledger(settings.box.state_dir)
-    results = Results(ledger, Spool(settings.box.state_dir), settings.box.station_name)
-    folders = {item.name: Folder(item.path) for item in settings.destination}
-    courier = Courier(ledger, folders, results.build)
+    outgoing = Outgoing(ledger, Spool(settings.box.state_dir), settings)
+    quiet_s = settings.sync.study_closes_after_s
+    couriers = [
+        Courier(ledger, name, destination, outgoing, quiet_s)
+        for name, destination in made_from(settings).items()
+    ]
     # The service's lock is ours: whoever held a lease before is dead.
     freed = delivery.recover(ledger)
     if freed:
         log.info("%d deliveries were cut short and are taken up again", freed)
-    told = summary(ledger, folders)
-    ready(told)
-    while not stop.is_set():
+    threads = [_started(courier, stop) for courier in couriers]
+    names = [courier.name for courier in couriers]
+    ready(told := summary(ledger, names))
+    while not stop.wait(_POLL_S):
         watchdog()
+        _must_all_live(threads, stop)
+        told = _tell(ledger, names, told)
+    _wait_for(threads)
+    if any(thread.is_alive() for thread in threads):
+        # A server that never answers holds a thread of pynetdicom that Python would wait for.
+        # What was under way counts as cut short, as after a kill.
+        log.warning("stopped in the middle of a delivery")
+        logging.shutdown()
+        os._exit(0)
+
+
+def _started(courier: Courier, stop: Stop) -> threading.Thread:
+    # Daemons: a share whose server is gone can hold a thread in the kernel for ever.
+    thread = threading.Thread(
+        target=_work, args=(courier, stop), name=f"to {courier.name}", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def _work(courier: Courier, stop: Stop) -> None:
+    while not stop.is_set():
         try:
-            if courier.deliver_next():
-                continue
-            now = summary(ledger, folders)
-            if now != told:
-                status(told := now)
-                log.info("%s", told)
-            ledger.wait_for_change(stop.wait, _POLL_S)
+            if not courier.deliver_next():
+                courier.ledger.wait_for_change(stop.wait, _POLL_S)
         except (sqlite3.Error, LedgerError) as error:
             # The state directory is full, or locked for long: that passes, and nothing is lost.
             log.error("deliveries wait: the ledger can't be used (%s)", type(error).__name__)
             stop.wait(_LEDGER_PAUSE_S)
-            _free_leases(ledger)
+            _free_leases(courier)
 
 
-def _free_leases(ledger: Ledger) -> None:
+def _free_leases(courier: Courier) -> None:
     try:
-        delivery.recover(ledger)
+        delivery.recover(courier.ledger, courier.owner)
     except sqlite3.Error:
         # Still unusable: the caller comes back here, and the leases end by themselves.
         return
+
+
+def _must_all_live(threads: Sequence[threading.Thread], stop: Stop) -> None:
+    for thread in threads:
+        if not thread.is_alive() and not stop.is_set():
+            raise DeliveryError(
+                "deliver results",
+                f"the thread {thread.name} has ended",
+                "The service is started again; report it.",
+                retry=True,
+            )
+
+
+def _wait_for(threads: Sequence[threading.Thread]) -> None:
+    end = time.monotonic() + _LAST_DELIVERY_S
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+
+
+def _tell(ledger: Ledger, names: Sequence[str], told: str) -> str:
+    try:
+        now = summary(ledger, names)
+    except sqlite3.Error:
+        # The couriers say so, and wait; the state is told once it can be read again.
+        return told
+    if now != told:
+        status(now)
+        log.info("%s", now)
+    return now
 
 
 def summary(ledger: Ledger, destinations: Iterable[str]) -> str:

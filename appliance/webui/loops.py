@@ -80,6 +80,7 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
         **_playback(loop, analysis),
         "analysis": _analysis(analysis) if analysis else None,
         "annotations": _annotations(loop, analysis) if analysis else [],
+        "undoable": words.undoable(loop),
         "deliveries": words.marks(loop),
         "loops": [card(row) for row in siblings],
         "previous": before,
@@ -147,11 +148,22 @@ def _analysis(analysis: words.Row) -> dict[str, Any]:
 
 
 def _annotations(loop: words.Row, analysis: words.Row) -> list[dict[str, Any]]:
-    """The model's answer, then each review of it that has contours to show, oldest first."""
+    """The model's answer, then each review of it, oldest first.
+
+    `stands` marks the one in force: the newest review, or the model's once that is undone. An
+    undo is told with the review it took back.
+    """
     model = _model(loop, analysis)
     told = [model]
     for review in worklist.reviews(here().ledger, loop["seq"]):
-        if review["analysis_id"] == analysis["id"]:
+        if review["analysis_id"] != analysis["id"]:
+            continue
+        undone = review["decision"] == "undone"
+        if told[-1]["review"] is not None:
+            words.no_longer_in_force(told[-1], review)
+        for item in told:
+            item["stands"] = undone and item is model
+        if not undone:
             told.append(_review(loop, review, model, analysis))
     return told
 
@@ -163,6 +175,7 @@ def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
     return {
         "id": "model",
         "review": None,
+        "stands": True,
         "sign": "◆",
         "title": f"{analysis['model_name']} {analysis['model_version']}",
         "time": words.clock(analysis["sealed_at"] or analysis["opened_at"]),
@@ -188,6 +201,7 @@ def _review(
         **model,
         "id": f"review-{review['id']}",
         "review": review["id"],
+        "stands": True,
         "sign": sign,
         "title": f"{review['reviewer']} {review['decision']}",
         "time": words.clock(review["at"]),

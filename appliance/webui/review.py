@@ -1,4 +1,4 @@
-"""Accept, correct, reject: one POST, one immutable row, refused when what was shown has changed."""
+"""Accept, correct, reject, undo: one POST, one immutable row, refused when what was shown has changed."""
 
 import math
 from collections.abc import Mapping
@@ -23,11 +23,13 @@ blueprint = Blueprint("review", __name__)
 
 _FEWEST_POINTS, _MOST_POINTS = 3, 512
 _EDGE_PX = 0.5  # a pixel's centre is a whole number: the image ends half a pixel further out
+_WITHOUT_MASKS = ("rejected", "undone")
 _NOT_UNDERSTOOD = "The page sent something this box doesn't understand. Reload it and try again."
 _RESULT = {
     "accepted": "✓ accepted",
     "corrected": "✓ saved and accepted",
     "rejected": "✕ rejected",
+    "undone": "↶ undone",
 }
 
 Pairs = list[list[float]]
@@ -38,7 +40,7 @@ class _Posted(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    decision: Literal["accepted", "corrected", "rejected"]
+    decision: Literal["accepted", "corrected", "rejected", "undone"]
     analysis_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     patient_id: str = Field(max_length=1024)
     key: str = Field(pattern=r"^[0-9a-fA-F-]{32,36}$")
@@ -55,8 +57,8 @@ def post_review(seq: int) -> tuple[Response, int]:
 
     Returns
     -------
-    201 with the stored review, what to say, and where to go on; 409 when something changed or
-    the patient isn't clear; 422 when the decision can't be taken as it is; each with a sentence.
+    201 with the stored review, what to say, and where to go on; 409 when something changed, the
+    patient isn't clear, or a decision is undone whose result has left; 422 when the decision can't be taken as it is; each with a sentence.
     """
     posted = _parse()
     loop = find(seq)
@@ -67,16 +69,14 @@ def post_review(seq: int) -> tuple[Response, int]:
     else:
         correction = _correction(posted, seq, analysis)
     try:
-        row = reviews.record(
-            here().ledger,
-            _decision(posted, seq, correction),
-            [item.name for item in here().settings.destination],
-        )
+        decision = _decision(posted, seq, correction)
+        wanted = here().settings.wanted(decision.decision)
+        row = reviews.record(here().ledger, decision, wanted)
     except (Stale, Conflict) as error:
         sentence = words.sentence(f"{error.subject[0].upper()}{error.subject[1:]}")
         raise Refused(HTTPStatus.CONFLICT, f"{sentence} {error.hint}") from error
     stored = {name: value for name, value in row.items() if name not in ("measures", "geometry")}
-    answer = jsonify(**stored, said=_RESULT[row["decision"]], next=_next(loop))
+    answer = jsonify(**stored, said=_RESULT[row["decision"]], next=_next(loop, posted))
     return answer, HTTPStatus.CREATED
 
 
@@ -98,7 +98,7 @@ def _correction(posted: _Posted, seq: int, analysis: words.Row) -> Correction | 
     box = here()
     base = _base(posted.base_review, seq, analysis)
     marks = _marks(posted, analysis)
-    if posted.decision == "rejected" or (posted.decision == "accepted" and base is None):
+    if posted.decision in _WITHOUT_MASKS or (posted.decision == "accepted" and base is None):
         if posted.contours:
             _refuse("Contours can be sent with a correction only.")
         return None
@@ -187,8 +187,10 @@ def _frame(correction: Correction | None, name: str) -> int | None:
     return frame if isinstance(frame, int) else None
 
 
-def _next(loop: words.Row) -> str:
+def _next(loop: words.Row, posted: _Posted) -> str:
     """The next loop of the same study that needs eyes, else the list (promise 12)."""
+    if posted.decision == "undone":
+        return url_for("loops.viewer", seq=loop["seq"])
     study: str = loop["study_instance_uid"]
     waiting = [
         row["seq"]

@@ -43,8 +43,14 @@ _DELIVERY = {
     "queued": ("on its way to {name}", "○", "quiet"),
     "sent": ("sent to {name}, not proven yet", "◐", "quiet"),
     "proven": ("in {name}, proven", "●", "good"),
-    "withdrawn": ("not sent to {name}: a newer review replaced it", "–", "quiet"),
+    "unproven": ("in {name}, which offers no proof", "●", "quiet"),
+    "refused": ("not sent to {name}: {problem}", "▲", "attention"),
+    "withdrawn": ("not sent to {name}: taken back before it left", "–", "quiet"),
 }
+_TAKEN_BACK = "the result before is marked as replaced in {name}"
+# What is told of several objects at one place: the least far.
+_PROGRESS = ("queued", "sent", "refused", "unproven", "proven", "withdrawn")
+_ON_ITS_WAY = ("queued", "sent")
 
 
 def person_name(value: str) -> str:
@@ -195,17 +201,53 @@ def in_force(loop: Row) -> Row | None:
     return loop["analysis"]["measures"] if loop["analysis"] else None
 
 
+def undoable(loop: Row) -> bool:
+    """Tell whether the decision in force can be undone: nothing of it has left the box."""
+    review = loop["review"]
+    return review is not None and all(
+        row["state"] in ("queued", "withdrawn")
+        for row in loop["deliveries"]
+        if row["review_id"] == review["id"]
+    )
+
+
+def no_longer_in_force(told: dict[str, Any], later: Row) -> None:
+    """Write into what is told of a review why it isn't in force any more."""
+    if not told["stands"]:
+        return
+    undone = later["decision"] == "undone"
+    why_not = f"Undone by {later['reviewer']} {clock(later['at'])}." if undone else "Replaced."
+    told["note"] = f"{sentence(told['note'])} {why_not}" if told["note"] else why_not
+    told["sign"] = "↶" if undone else told["sign"]
+
+
 def marks(loop: Row) -> list[dict[str, str]]:
-    """Return a small mark for each destination: the newest delivery there."""
-    newest = {row["destination"]: row for row in loop["deliveries"]}
-    found = []
-    for name, row in newest.items():
-        text, sign, tone = _DELIVERY.get(row["state"], (row["state"], "?", "quiet"))
-        title = text.format(name=name)
-        title = title[0].upper() + title[1:] + "."
-        if row["problem"] and row["state"] != "proven":
-            when = f"since {clock(row['queued_at'])}"
-            title = f"Not delivered to {name} {when}. It will go on trying."
-            sign, tone = "▲", "attention"
-        found.append({"word": name, "sign": sign, "tone": tone, "title": title})
-    return found
+    """Return a small mark for each destination: how far the newest delivery there is."""
+    by_name: dict[str, list[Row]] = {}
+    for row in loop["deliveries"]:
+        by_name.setdefault(row["destination"], []).append(row)
+    return [_mark(name, rows) for name, rows in by_name.items()]
+
+
+def _mark(name: str, rows: list[Row]) -> dict[str, str]:
+    newest = _newest(rows)
+    row = min(newest, key=lambda row: _PROGRESS.index(row["state"]))
+    text, sign, tone = _DELIVERY[row["state"]]
+    if row["state"] in ("unproven", "proven") and newest[-1]["kind"] == "rejection":
+        text = _TAKEN_BACK
+    title = text.format(name=name, problem=row["problem"])
+    title = sentence(f"{title[0].upper()}{title[1:]}")
+    if row["problem"] and row["state"] in _ON_ITS_WAY:
+        when = f"since {clock(row['queued_at'])}"
+        title = f"Not delivered to {name} {when}. It will go on trying."
+        sign, tone = "▲", "attention"
+    return {"word": name, "sign": sign, "tone": tone, "title": title}
+
+
+def _newest(rows: list[Row]) -> list[Row]:
+    """What is on its way, and what the newest review that sends anything has sent."""
+    alive = [row for row in rows if row["state"] != "withdrawn"] or rows
+    review = max((row["review_id"] or 0) for row in alive)
+    return [
+        row for row in alive if row["state"] in _ON_ITS_WAY or (row["review_id"] or 0) == review
+    ]

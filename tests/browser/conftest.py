@@ -47,8 +47,10 @@ def open_page(browser: Browser, box: Box, signed_in: StorageState) -> Iterator[O
     complaints: list[str] = []
 
     def listen(message: ConsoleMessage) -> None:
-        # A request cut by the test itself is told by the browser, not by the page.
-        if message.type == "error" and "ERR_INTERNET_DISCONNECTED" not in message.text:
+        # A request cut by the test itself, and one that the box refuses with a sentence, are
+        # told by the browser, not by the page.
+        told = ("ERR_INTERNET_DISCONNECTED", "409 (CONFLICT)")
+        if message.type == "error" and not any(text in message.text for text in told):
             complaints.append(message.text)
 
     def open_path(path: str, width: int = 1280, height: int = 800) -> Page:

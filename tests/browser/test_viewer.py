@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import labels, masks
-from appliance.ledger import worklist
+from appliance.ledger import delivery, worklist
 from tests.box import Box
 from tests.browser import hand
 from tests.webui import reviewbox
@@ -161,6 +161,43 @@ def test_a_rejection_asks_for_its_reason(box: Box, open_page: Open, arrive: Arri
     tab.click("text=Poor image")
     tab.wait_for_url("**/")
     assert worklist.reviews(box.ledger, row["seq"])[0]["reason"] == "Poor image"
+
+
+def test_a_decision_is_undone_with_one_tap_and_the_model_s_answer_stands_again(
+    box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
+) -> None:
+    row = arrive()
+    page.review(row["seq"])
+    tab = open_page(f"/loop/{row['seq']}")
+    hand.open_loop(tab)
+    undo = tab.locator("#undo-decision")
+    size = undo.bounding_box()
+    assert size is not None
+    assert min(size["width"], size["height"]) >= 48
+    undo.tap()
+    expect(undo).to_have_count(0)
+    expect(tab.locator("#said")).to_contain_text("needs eyes")
+    expect(tab.locator("#annotations")).to_contain_text("Undone by AK")
+    expect(tab.locator("[data-annotation=model]")).to_have_attribute("aria-pressed", "true")
+    decisions = [item["decision"] for item in worklist.reviews(box.ledger, row["seq"])]
+    assert decisions == ["accepted", "undone"]
+    tab.locator("#accept").tap()
+    tab.wait_for_url("**/")
+
+
+def test_an_undo_that_comes_too_late_says_what_to_do_instead(
+    box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
+) -> None:
+    row = arrive()
+    page.review(row["seq"])
+    tab = open_page(f"/loop/{row['seq']}")
+    hand.open_loop(tab)
+    # In a courier's hand: it may be there already, though nothing says so yet.
+    while (leased := delivery.claim(box.ledger, "test", 60, ["usb"])) is not None:
+        if leased.seq == row["seq"]:
+            break
+    tab.locator("#undo-decision").tap()
+    expect(tab.locator("#problem")).to_contain_text("Decide anew")
 
 
 def test_a_draft_survives_a_reload_and_holds_no_name(

@@ -349,6 +349,31 @@ def test_what_has_arrived_is_rejected_before_its_successor_arrives(ledger):
     assert deliver_all(ledger) == []  # nothing stands there any more
 
 
+def test_what_was_tried_may_have_arrived_and_is_rejected_too(ledger):
+    """A courier killed between handing over and saying so leaves such a row."""
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    assert delivery.claim(ledger, "c", 600, ["usb"]) is not None
+    delivery.recover(ledger)
+    with pytest.raises(Stale, match="has left"):
+        review.record(ledger, decision(seq, sha256, key="k2", decision="undone"), USB)
+    review.record(ledger, decision(seq, sha256, key="k3", decision="corrected"), USB)
+    assert deliver_all(ledger) == ["rejection", "seg"]
+
+
+def test_an_original_that_a_destination_refuses_holds_nothing_back(ledger):
+    seq = reception.record(ledger, received(), originals=["pacs"]).seq
+    original = delivery.claim(ledger, "c", 10, ["pacs"])
+    assert original is not None
+    delivery.postpone(ledger, original, "refuses this syntax", 3600)
+    claim = analysis.claim(ledger, "e", 10)
+    assert claim is not None
+    review.record(ledger, decision(seq, seal(ledger, claim)), [("pacs", "seg")])
+    result = delivery.claim(ledger, "c", 10, ["pacs"])
+    assert result is not None
+    assert result.kind == "seg"
+
+
 def test_what_must_not_leave_is_refused_for_good_and_says_why(ledger):
     seq, sha256 = analysed(ledger)
     review.record(ledger, decision(seq, sha256), USB)

@@ -19,6 +19,7 @@ from appliance.ledger.analysis import Opened
 from appliance.ledger.reception import Received
 from appliance.ledger.review import Decision
 from appliance.manifest import current_model
+from appliance.measures.summary import Beat, Measures
 from appliance.part10 import identity, read_header
 from appliance.sector.geometry import Geometry
 from appliance.spool import Spool
@@ -106,17 +107,37 @@ def masks_of(path: Path, source_uid: str, frames: Sequence[int]) -> np.ndarray:
     return segmentation.get_pixels_by_source_frame(source_uid, list(frames), combine_segments=True)
 
 
-def errors_of(path: Path) -> list[str]:
-    """What dciodvfy calls an error in a file."""
+def errors_of(path: Path, kind: str = "Segmentation") -> list[str]:
+    """What dciodvfy calls an error in a file, after it has taken it for this kind of object."""
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed: apt install dicom3tools")
     done = subprocess.run(["dciodvfy", path], capture_output=True, text=True, errors="replace")
     lines = (done.stdout + done.stderr).splitlines()
-    assert any("Segmentation" in line for line in lines), lines
+    assert any(kind in line for line in lines), lines
     return [line for line in lines if line.startswith("Error")]
 
 
-def analysed(ledger: Ledger, spool: Spool, source: Path, maps: np.ndarray) -> tuple[int, str]:
+def some_measures(**changed: Any) -> dict[str, Any]:
+    """Measures of a calibrated loop of 8 frames, as a ledger row holds them."""
+    values: dict[str, Any] = {
+        "ed_frame": 2,
+        "es_frame": 5,
+        "beats": (Beat(2, 5, 58.3),),
+        "ef_percent": 58.3,
+        "ef_spread": None,
+        "edv_ml": 101.5,
+        "esv_ml": 42.3,
+        "la_volume_ml": 38.7,
+        "lv_area_curve": (30.5, 31.25, 32.004, 28.0, 22.5, 18.125, 20.0, 26.5),
+        "area_unit": "cm2",
+        "withheld": {},
+    }
+    return Measures(**{**values, **changed}).to_dict()
+
+
+def analysed(
+    ledger: Ledger, spool: Spool, source: Path, maps: np.ndarray, originals: Sequence[str] = ()
+) -> tuple[int, str]:
     """Take a loop through reception and analysis; return its number and its analysis's hash."""
     incoming = spool.incoming / source.name
     shutil.copy(source, incoming)
@@ -126,7 +147,7 @@ def analysed(ledger: Ledger, spool: Spool, source: Path, maps: np.ndarray) -> tu
     fields = {name: getattr(who, name) for name in names}
     kept = {"sha256": adopted.sha256, "size": adopted.size, "peer": "127.0.0.1"}
     syntax = {"TransferSyntaxUID": ExplicitVRLittleEndian, "calling_ae_title": "CART"}
-    seq = reception.record(ledger, Received(**fields, **kept, **syntax)).seq
+    seq = reception.record(ledger, Received(**fields, **kept, **syntax), originals).seq
     claim = analysis.claim(ledger, "engine", 60)
     assert claim is not None
     model = current_model()
@@ -142,8 +163,8 @@ def analysed(ledger: Ledger, spool: Spool, source: Path, maps: np.ndarray) -> tu
     analysis_id = analysis.open(ledger, claim, opened)
     chunk = spool.put_chunk(masks.encode_chunk(maps))
     analysis.add_chunk(ledger, claim, analysis_id, 0, frames, chunk)
-    empty: dict[str, Any] = {"measures": {}, "quality": {}, "timings": {}}
-    return seq, analysis.seal(ledger, claim, analysis_id, per_frame=[], **empty)
+    found: dict[str, Any] = {"measures": some_measures(), "quality": {}, "timings": {}}
+    return seq, analysis.seal(ledger, claim, analysis_id, per_frame=[], **found)
 
 
 def reviewed(
@@ -151,11 +172,12 @@ def reviewed(
     spool: Spool,
     source: Path,
     maps: np.ndarray,
-    destinations: Sequence[str] = ("usb",),
+    wanted: Sequence[tuple[str, str]] = (("usb", "seg"),),
     corrected: dict[int, np.ndarray] | None = None,
+    originals: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Take a loop to an accepted (or corrected) review; return the review's row."""
-    seq, sha256 = analysed(ledger, spool, source, maps)
+    seq, sha256 = analysed(ledger, spool, source, maps, originals)
     chunks = [
         (index, 1, spool.put_chunk(masks.encode_chunk(changed[None])))
         for index, changed in (corrected or {}).items()
@@ -170,4 +192,4 @@ def reviewed(
         chunks=chunks,
         geometry=Geometry.identity(*maps.shape[1:]).to_dict() if corrected else {},
     )
-    return review.record(ledger, decision, destinations)
+    return review.record(ledger, decision, wanted)

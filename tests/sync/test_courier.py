@@ -1,19 +1,29 @@
 """The outbox on a real ledger: in order, never given up, never twice."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pydicom
 import pytest
 
-from appliance.ledger import Ledger, worklist
+from appliance.config import Box, Settings
+from appliance.errors import DeliveryError
+from appliance.ledger import Ledger, delivery, worklist
 from appliance.spool import Spool
+from appliance.status import instances
 from appliance.sync import courier as courier_module
 from appliance.sync.courier import LONGEST_BACK_OFF_S, Courier, back_off
+from appliance.sync.destinations import Unproven
 from appliance.sync.folder import Folder
-from appliance.sync.results import Results
+from appliance.sync.outgoing import MustStay, Outgoing
+from appliance.sync.seg import Part10
 from appliance.sync.server import summary
-from tests.sync.material import label_maps, masks_of, reviewed, write_source
+from tests.sync.material import analysed, label_maps, masks_of, reviewed, write_source
+
+
+def an_object(uid: str) -> Part10:
+    return Part10.of(uid, "1.2.3", (b"object ", uid.encode()))
 
 
 class Desk:
@@ -24,11 +34,12 @@ class Desk:
         self.stick = root / "stick"
         self.stick.mkdir()
         self.ledger, self.spool = Ledger(root / "state"), Spool(root / "state")
-        self.results = Results(self.ledger, self.spool, "Room 3")
+        box = Box(ae_title="A", state_dir=root / "state", station_name="Room 3")
+        self.outgoing = Outgoing(self.ledger, self.spool, Settings(box=box))
         self.courier = self.restarted()
 
     def restarted(self) -> Courier:
-        return Courier(self.ledger, {"usb": Folder(self.stick)}, self.results.build)
+        return Courier(self.ledger, "usb", Folder(self.stick), self.outgoing)
 
     def review(self, number=0, **more):
         source = write_source(self.root / f"source{number}.dcm")
@@ -136,7 +147,7 @@ def test_a_fault_of_ours_is_told_without_its_text(desk, patient_courier):
     def build(claimed):
         raise ValueError("DOE^JANE")
 
-    desk.courier = Courier(desk.ledger, {"usb": Folder(desk.stick)}, build)
+    desk.courier = Courier(desk.ledger, "usb", Folder(desk.stick), build)
     review = desk.review()
     desk.run()
     problem = desk.delivery(review)["problem"]
@@ -145,7 +156,7 @@ def test_a_fault_of_ours_is_told_without_its_text(desk, patient_courier):
 
 
 def test_a_destination_taken_out_of_the_configuration_keeps_its_results(desk):
-    review = desk.review(destinations=["pacs"])
+    review = desk.review(wanted=[("pacs", "seg")])
     desk.run()
     assert desk.states(review) == ["queued"]
     assert "1 waiting for pacs (no longer in the configuration" in summary(desk.ledger, ["usb"])
@@ -162,6 +173,131 @@ def test_what_was_sent_and_not_proven_is_proven_and_not_written_again(desk):
     desk.run()
     assert desk.states(review) == ["proven"]
     assert [file.stat().st_ino for file in desk.files()] == [inode]
+
+
+def test_a_destination_that_can_not_prove_it_is_told_as_such_and_not_tried_again(desk):
+    class Mailbox(Folder):
+        """Takes everything and gives nothing back."""
+
+        def prove(self, result):
+            return Unproven("it gives nothing back")
+
+    desk.courier = Courier(desk.ledger, "usb", Mailbox(desk.stick), desk.outgoing)
+    review = desk.review()
+    desk.run()
+    (account,) = instances(desk.ledger, {"usb"})
+    (row,) = account["deliveries"]
+    assert (row["kind"], row["state"], row["tries"]) == ("seg", "unproven", 1)
+    assert row["problem"] == "it gives nothing back"
+    assert [path.stem for path in desk.files()] == [review["result_sop_instance_uid"]]
+
+
+def test_what_was_never_put_is_put_although_nothing_can_be_proven(desk, patient_courier):
+    class Mailbox(Folder):
+        """Takes everything but the first, and gives nothing back."""
+
+        full = True
+
+        def put(self, result):
+            if self.full:
+                self.full = False
+                raise DeliveryError("deliver", "it is full", "Wait.")
+            super().put(result)
+
+        def prove(self, result):
+            return Unproven("it gives nothing back")
+
+    desk.courier = Courier(desk.ledger, "usb", Mailbox(desk.stick), desk.outgoing)
+    review = desk.review()
+    desk.run()
+    assert desk.states(review) == ["queued"]
+    desk.ledger.db.conn.execute("UPDATE outbox SET next_try_at = 0")
+    desk.run()
+    assert desk.states(review) == ["unproven"]
+    assert len(desk.files()) == 1
+
+
+def test_what_must_stay_is_refused_for_good_and_the_reason_is_visible(desk):
+    def objects(claimed):
+        raise MustStay("send a correction", "the fan isn't certain", "It stays in the box.")
+
+    desk.courier = Courier(desk.ledger, "usb", Folder(desk.stick), objects)
+    review = desk.review(wanted=[("usb", "correction")])
+    desk.run()
+    row = desk.delivery(review)
+    assert (row["state"], row["problem"], row["tries"]) == ("refused", "the fan isn't certain", 1)
+    assert desk.files() == []
+
+
+def test_a_correction_of_several_objects_is_proven_when_all_are(desk, patient_courier):
+    parts = [an_object(f"2.25.{number}") for number in (1, 2, 3)]
+
+    class Flaky(Folder):
+        """Refuses the second object once."""
+
+        refusals = 1
+        taken: ClassVar[list[str]] = []
+
+        def put(self, result):
+            if result is parts[1] and self.refusals:
+                self.refusals -= 1
+                raise DeliveryError("deliver", "not now", "Later.")
+            super().put(result)
+            self.taken.append(result.SOPInstanceUID)
+
+    flaky = Flaky(desk.stick)
+    desk.courier = Courier(desk.ledger, "usb", flaky, lambda claimed: parts)
+    review = desk.review(wanted=[("usb", "correction")])
+    desk.run()
+    assert desk.states(review) == ["sent"], "something has left, it isn't proven"
+    desk.ledger.db.conn.execute("UPDATE outbox SET next_try_at = 0")
+    desk.run()
+    row = desk.delivery(review)
+    assert (row["state"], row["size"]) == ("proven", sum(part.size for part in parts))
+    assert flaky.taken == ["2.25.1", "2.25.2", "2.25.3"], "in order, each once"
+
+
+def test_an_original_goes_at_once_byte_for_byte_and_before_its_result(desk):
+    source = write_source(desk.root / "source.dcm")
+    content = source.read_bytes()
+    maps = label_maps(8, 48, 64)
+    seq, _ = analysed(desk.ledger, desk.spool, source, maps, originals=["usb"])
+    desk.run()
+    (path,) = desk.files()
+    assert path.read_bytes() == content
+    (row,) = worklist.deliveries(desk.ledger, seq)
+    assert (row["kind"], row["state"], row["size"]) == ("original", "proven", len(content))
+
+
+def test_a_damaged_original_is_never_forwarded(desk, patient_courier):
+    source = write_source(desk.root / "source.dcm")
+    seq, _ = analysed(desk.ledger, desk.spool, source, label_maps(8, 48, 64), originals=["usb"])
+    loop = worklist.loop(desk.ledger, seq)
+    kept = desk.spool.object_path(loop["sha256"])
+    kept.write_bytes(kept.read_bytes()[:-1] + b"X")
+    desk.run()
+    assert desk.files() == []
+    (row,) = worklist.deliveries(desk.ledger, seq)
+    assert "damaged" in row["problem"]
+
+
+def test_a_result_waits_until_its_study_is_closed(desk):
+    review = desk.review()
+    desk.courier.closes_after_s = 3600.0
+    desk.run()
+    assert desk.states(review) == ["queued"]
+    desk.courier.closes_after_s = 0.0
+    desk.run()
+    assert desk.states(review) == ["proven"]
+
+
+def test_a_courier_frees_its_own_leases_only(desk):
+    desk.review(wanted=[("usb", "seg"), ("pacs", "seg")])
+    for name in ("usb", "pacs"):
+        assert delivery.claim(desk.ledger, f"sync:{name}", 60, [name]) is not None
+    assert delivery.recover(desk.ledger, "sync:usb") == 1
+    assert delivery.claim(desk.ledger, "sync:pacs", 60, ["pacs"]) is None
+    assert delivery.recover(desk.ledger) == 1
 
 
 def test_back_off_grows_to_five_minutes_and_no_further():

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import DeliveryError
-from appliance.sync.folder import Folder, Unreachable
+from appliance.sync.destinations import Absent, Proof, Unreachable
+from appliance.sync.folder import Folder
+from appliance.sync.originals import Original
 from appliance.sync.seg import Part10
 
 
@@ -39,7 +40,7 @@ def test_a_result_lies_under_its_study_and_is_read_back(tmp_path):
     result = a_result()
     folder = Folder(tmp_path)
     folder.put(result)
-    assert folder.prove(result) == (result.sha256, result.size)
+    assert folder.prove(result) == Proof(result.sha256, result.size)
     assert files_below(tmp_path) == ["1.2.3/2.25.7.dcm"]
     assert (tmp_path / "1.2.3/2.25.7.dcm").read_bytes() == b"".join(result.parts)
 
@@ -60,7 +61,7 @@ def test_a_damaged_file_and_a_half_written_one_are_healed(tmp_path):
     (study / ".2.25.7.dcm.part").write_bytes(b"left by a kill")
     folder = Folder(tmp_path)
     folder.put(a_result())
-    assert folder.prove(a_result())[0] == a_result().sha256
+    assert folder.prove(a_result()).sha256 == a_result().sha256
     assert files_below(tmp_path) == ["1.2.3/2.25.7.dcm"]
 
 
@@ -69,9 +70,48 @@ def test_a_stick_that_gives_back_other_bytes_is_found_out(tmp_path):
     folder.put(a_result())
     path = tmp_path / "1.2.3/2.25.7.dcm"
     path.write_bytes(path.read_bytes()[:-1] + b"X")
-    with pytest.raises(DeliveryError, match="other bytes") as raised:
+    with pytest.raises(Absent, match="other bytes") as raised:
         folder.prove(a_result())
     assert raised.value.retry
+
+
+def test_what_is_not_there_is_told_from_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(Absent, match="doesn't hold it"):
+        Folder(tmp_path).prove(a_result())
+    with pytest.raises(Unreachable, match="is not there"):
+        Folder(tmp_path / "stick").prove(a_result())
+
+
+def an_original(tmp_path: Path, content: bytes, uid: str = "1.2.9") -> Original:
+    sha256 = hashlib.sha256(content).hexdigest()
+    path = tmp_path / f"{sha256}.dcm"
+    path.write_bytes(content)
+    return Original(uid, "1.2.3", (memoryview(content),), sha256, len(content), path)
+
+
+def test_an_original_that_came_again_with_other_content_lies_beside_the_first(tmp_path):
+    folder = Folder(tmp_path / "stick")
+    folder.path.mkdir()
+    first, second = an_original(tmp_path, b"first"), an_original(tmp_path, b"second")
+    for item in (first, second, first, second):
+        folder.put(item)
+        assert folder.prove(item) == Proof(item.sha256, item.size)
+    assert files_below(folder.path) == [
+        f"1.2.3/1.2.9-{second.sha256[:16]}.dcm",
+        "1.2.3/1.2.9.dcm",
+    ]
+
+
+@pytest.mark.parametrize("uid", ["../../up", "", "..", "a/b"])
+def test_the_uid_of_an_original_never_leads_out_of_the_folder(tmp_path, uid):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    folder = Folder(inside)
+    item = an_original(tmp_path, b"bytes", uid)
+    folder.put(item)
+    assert folder.prove(item).size == 5
+    (written,) = files_below(inside)
+    assert written.startswith("1.2.3/object-")
 
 
 def test_a_folder_that_is_gone_is_never_made(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 from pydicom.uid import generate_uid
 
 from appliance import labels, masks
-from appliance.ledger import worklist
+from appliance.ledger import delivery, worklist
 from tests.box import Box
 from tests.webui.reviewbox import Page
 
@@ -36,7 +36,8 @@ def test_an_accept_is_stored_with_who_and_queued_for_delivery(
     assert stored["review"]["reviewer"] == "AK"
     assert stored["review"]["decision"] == "accepted"
     assert stored["review"]["analysis_sha256"] == row["analysis"]["sha256"]
-    assert [item["destination"] for item in stored["deliveries"]] == ["usb"]
+    sent = [(item["destination"], item["kind"]) for item in stored["deliveries"]]
+    assert sent == [("usb", "seg"), ("usb", "sr")]
     assert answer["next"] == "/"
 
 
@@ -127,6 +128,57 @@ def test_a_rejection_keeps_its_reason_and_delivers_nothing(
     assert stored is not None
     assert stored["review"]["reason"] == "Poor image"
     assert stored["deliveries"] == []
+
+
+def test_an_undone_decision_sends_nothing_and_the_loop_needs_eyes_again(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    row = arrive()
+    page.review(row["seq"])
+    status, answer = page.review(row["seq"], decision="undone")
+    assert status == HTTPStatus.CREATED
+    assert answer["next"] == f"/loop/{row['seq']}"
+    stored = worklist.loop(box.ledger, row["seq"])
+    assert stored is not None
+    assert stored["review"] is None
+    assert {item["state"] for item in stored["deliveries"]} == {"withdrawn"}
+    shown = page.get(f"/api/loops/{row['seq']}")
+    assert shown["status"]["word"] == "needs eyes"
+    assert not shown["undoable"]
+
+
+def test_what_was_undone_or_replaced_stays_in_sight(page: Page, arrive: Arrive) -> None:
+    row = arrive()
+    page.review(row["seq"], decision="rejected", reason="Poor image")
+    page.review(row["seq"], decision="undone")
+    page.review(row["seq"])
+    page.review(row["seq"], decision="rejected", reason="Wrong view")
+    told = page.get(f"/api/loops/{row['seq']}")["annotations"]
+    titles = [item["title"] for item in told[1:]]
+    assert titles == ["AK rejected", "AK accepted", "AK rejected"]
+    assert [item["stands"] for item in told] == [False, False, False, True]
+    assert told[1]["note"].startswith("Poor image. Undone by AK ")
+    assert [item["note"] for item in told[2:]] == ["Replaced.", "Wrong view"]
+    page.review(row["seq"], decision="undone")
+    told = page.get(f"/api/loops/{row['seq']}")["annotations"]
+    assert [item["stands"] for item in told] == [True, False, False, False]
+
+
+def test_a_decision_whose_result_has_left_can_not_be_undone_and_the_page_says_what_to_do(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    row = arrive()
+    page.review(row["seq"])
+    assert page.get(f"/api/loops/{row['seq']}")["undoable"]
+    leased = delivery.claim(box.ledger, "test", 60, ["usb"])
+    while leased is not None and leased.seq != row["seq"]:
+        leased = delivery.claim(box.ledger, "test", 60, ["usb"])
+    assert leased is not None
+    delivery.sent(box.ledger, leased)
+    assert not page.get(f"/api/loops/{row['seq']}")["undoable"]
+    status, problem = page.review(row["seq"], decision="undone")
+    assert status == HTTPStatus.CONFLICT
+    assert problem["detail"].startswith("Its result has left the box. Decide anew")
 
 
 @pytest.mark.parametrize("changed", [{"analysis_sha256": "0" * 64}, {"patient_id": "SOMEBODY"}])

@@ -47,8 +47,9 @@ export function numbers(section, { ef, spread, volumes, lines, why }, note) {
  * @param {object[]} told the model's annotation, then each review
  * @param {string} shown id of the one on the image
  * @param {(id: string) => void} onShow
+ * @param {(() => void) | null} onUndo takes back the review in force; null when it can't be
  */
-export function annotations(list, told, shown, onShow) {
+export function annotations(list, told, shown, onShow, onUndo) {
   const rows = told.map((item) => {
     const button = make(
       'button',
@@ -60,10 +61,23 @@ export function annotations(list, told, shown, onShow) {
       ],
     );
     button.addEventListener('click', () => onShow(item.id));
-    const lines = item.note ? [make('p', { className: 'why', textContent: item.note })] : [];
-    return make('li', {}, [button, ...lines]);
+    const rest = item.note ? [make('p', { className: 'why', textContent: item.note })] : [];
+    if (onUndo && item.review && item.stands) rest.unshift(undoButton(item, onUndo));
+    return make('li', { className: item.stands ? '' : 'past' }, [button, ...rest]);
   });
   list.replaceChildren(...rows);
+}
+
+/**
+ * @param {object} item the annotation in force
+ * @param {() => void} onUndo
+ * @returns {HTMLElement}
+ */
+function undoButton({ title }, onUndo) {
+  const attributes = { 'aria-label': `Undo: ${title}` };
+  const button = make('button', { id: 'undo-decision', textContent: 'Undo', attributes });
+  button.addEventListener('click', onUndo);
+  return button;
 }
 
 /**

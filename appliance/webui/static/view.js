@@ -24,6 +24,7 @@ export class View {
     this.modelLine = true;
     this.editor = null;
     this.onFrame = () => {};
+    this.onUndo = () => {};
     /** Resolves when image and contours first stand together. */
     this.begun = new Promise((resolve) => (this.#begin = resolve));
     const size = { columns: state.columns, rows: state.rows, aspect: state.aspect };
@@ -39,7 +40,7 @@ export class View {
 
   /** @returns {string} id of the annotation in force */
   get latest() {
-    return this.state.annotations.at(-1)?.id ?? '';
+    return this.state.annotations.findLast(({ stands }) => stands)?.id ?? '';
   }
 
   /** @returns {object | undefined} the annotation on the image */
@@ -123,7 +124,9 @@ export class View {
     if (document.body.dataset.firstMs || !state.urls.frames || !shown) {
       panel.rail(byId('rail'), state.loops, state.seq);
     }
-    panel.annotations(byId('annotations'), state.annotations, this.#shown, (id) => this.show(id));
+    const undo = state.undoable ? () => this.onUndo() : null;
+    const show = (id) => this.show(id);
+    panel.annotations(byId('annotations'), state.annotations, this.#shown, show, undo);
     panel.deliveries(byId('deliveries'), state.deliveries);
     panel.legend(byId('legend'), this.structures);
     const note = this.editor?.changed ? 'Worked out anew when you save.' : '';

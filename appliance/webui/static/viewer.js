@@ -22,6 +22,7 @@ let sending = false;
 let version = view.state.version;
 
 view.onFrame = () => correction.tell();
+view.onUndo = () => decide('undone');
 
 function say(text, tone = '') {
   byId('said').textContent = text;
@@ -53,7 +54,7 @@ function tellActions() {
 
 /**
  * Send a decision until the box has answered; the same key makes a repeat harmless.
- * @param {string} decision accepted, corrected or rejected
+ * @param {string} decision accepted, corrected, rejected or undone
  * @param {object} [more]
  */
 async function decide(decision, more = {}) {
@@ -71,9 +72,14 @@ async function decide(decision, more = {}) {
   };
   try {
     const answer = await send(`/api/loops/${state.seq}/reviews`, body);
+    say(answer.said, 'good');
+    if (decision === 'undone') {
+      sending = false;
+      await refresh();
+      return;
+    }
     drafts.store(state.analysis.sha256, null);
     document.body.dataset.decided = decision;
-    say(answer.said, 'good');
     location.assign(answer.next);
   } catch (problem) {
     sending = false;

@@ -1,0 +1,206 @@
+"""Outgoing DICOM associations: what `echocart send`, the courier and `echocart check` share."""
+
+import logging
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pynetdicom import AE, _config, evt
+from pynetdicom.association import Association
+from pynetdicom.events import Event
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext
+
+from appliance.errors import ApplianceError
+
+CONNECT_S = 10.0
+ANSWER_S = 120.0  # a receiver that syncs a large loop to a slow disk
+_MAXIMUM_PDU = 131072
+
+OUT_OF_RESOURCES = 0xA7  # status family: the receiver takes nothing now (PS3.4 B.2.3)
+
+
+class AssociationError(ApplianceError):
+    """There is no association: nobody answers, or the peer refuses it."""
+
+
+class NothingAccepted(AssociationError):
+    """The peer is there, and takes none of the classes and transfer syntaxes proposed."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Where another application entity is, and how the two are called."""
+
+    host: str
+    port: int
+    called_ae: str
+    calling_ae: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a receiver said to one object.
+
+    Attributes
+    ----------
+    status
+        Its C-STORE status; None when none came.
+    text
+        The same for a person.
+    """
+
+    status: int | None
+    text: str
+
+    @property
+    def stored(self) -> bool:
+        """True when the receiver has taken the object, be it with a warning."""
+        return self.status is not None and (self.status == 0 or self.status & 0xF000 == 0xB000)
+
+
+def entity(calling_ae: str, connect_s: float = CONNECT_S, answer_s: float = ANSWER_S) -> AE:
+    """Return an application entity that gives up after these times.
+
+    Sets the libraries' process-wide switches too: our own words instead of theirs.
+    """
+    _config.STORE_SEND_CHUNKED_DATASET = True  # the file's bytes, not a data set encoded anew
+    _config.LOG_HANDLER_LEVEL = "none"
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+    ae = AE(calling_ae)
+    ae.maximum_pdu_size = _MAXIMUM_PDU
+    ae.connection_timeout = connect_s
+    ae.acse_timeout = min(30.0, answer_s)
+    ae.dimse_timeout = answer_s
+    ae.network_timeout = answer_s
+    return ae
+
+
+def associate(
+    ae: AE,
+    peer: Peer,
+    contexts: Iterable[PresentationContext],
+    operation: str,
+    roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
+    on_store: Callable[[Event], int] | None = None,
+) -> Association:
+    """Open an association.
+
+    Parameters
+    ----------
+    ae
+        From `entity`.
+    peer
+        Whom to call.
+    contexts
+        What to propose.
+    operation
+        What it is for, for the error's text.
+    roles
+        SCP roles proposed for ourselves (PS3.7 D.3.3.4), for C-GET.
+    on_store
+        Takes what the peer stores over this association.
+
+    Raises
+    ------
+    AssociationError
+        When nobody answers, or the association is refused.
+    NothingAccepted
+        When the peer accepts no presentation context.
+    """
+    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _without_delay)]
+    if on_store:
+        handlers.append((evt.EVT_C_STORE, on_store))
+    try:
+        association = ae.associate(
+            peer.host,
+            peer.port,
+            contexts=list(contexts),
+            ae_title=peer.called_ae,
+            max_pdu=_MAXIMUM_PDU,
+            ext_neg=list(roles),
+            evt_handlers=handlers,
+        )
+    except OSError as error:
+        subject = f"{peer.host} is not a known host"
+        raise AssociationError(operation, subject, "Check the address.") from error
+    if association.is_established:
+        return association
+    address = f"{peer.host}:{peer.port}"
+    if association.is_rejected:
+        raise AssociationError(
+            operation,
+            f"{address} refuses the association of {ae.ae_title} with {peer.called_ae}",
+            "Allow this AE title at the receiver, or name the one it expects.",
+        )
+    if association.rejected_contexts:
+        raise NothingAccepted(
+            operation,
+            f"{address} accepts none of the object classes and transfer syntaxes proposed",
+            "Allow them at the receiver.",
+        )
+    raise AssociationError(
+        operation,
+        f"no DICOM receiver answers at {address}",
+        "Check the address and that the receiver runs (echoscu tells).",
+        retry=True,
+    )
+
+
+def _without_delay(event: Event) -> None:
+    """Send small packets at once: with Nagle each object waits 45 ms for a delayed ACK."""
+    connection = event.assoc.dul.socket
+    if connection and connection.socket:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def store(association: Association, path: Path) -> Answer:
+    """Send a Part 10 file, its data set byte for byte (C-STORE).
+
+    Raises
+    ------
+    ValueError
+        When no accepted presentation context fits the file.
+    OSError
+        When the file can't be read.
+    """
+    answer = association.send_c_store(path)
+    if "Status" not in answer:
+        if association.is_established:
+            # pynetdicom learns of a lost connection a moment later; until then it would wait
+            # `ANSWER_S` for an answer to the next file.
+            association.abort()
+        return Answer(None, "the receiver ended the connection without an answer")
+    status = int(answer.Status)
+    words = text_of(status)
+    if comment := str(answer.get("ErrorComment", "")):
+        words += f" ({comment})"
+    return Answer(status, words)
+
+
+def text_of(status: int) -> str:
+    """Say a C-STORE status (PS3.4 B.2.3, PS3.7 Annex C) in words."""
+    if status == 0:
+        return "stored"
+    known = {
+        0x0110: "the receiver failed while storing",
+        0x0117: "the receiver calls its UID invalid",
+        0x0122: "the receiver doesn't take this class of object",
+        0x0124: "the receiver doesn't allow it",
+    }
+    families = {
+        OUT_OF_RESOURCES: "the receiver is out of space",
+        0xA9: "its data set isn't the object its file meta information names",
+        0xB0: "stored, with a warning",
+    }
+    if status in known:
+        words = known[status]
+    elif status & 0xF000 == 0xC000:
+        words = "the receiver can't understand it"
+    else:
+        words = families.get(status >> 8, "refused")
+    return f"{words} (status 0x{status:04X})"

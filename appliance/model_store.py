@@ -1,0 +1,228 @@
+"""The models of a box: those it came with, and those added to it, in the state directory.
+
+A model is known by the name of its folder, `<name>-<version>`. What is added is verified first,
+then copied whole or not at all.
+"""
+
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from appliance.config import Settings
+from appliance.errors import ManifestError
+from appliance.ledger import Ledger, setting
+from appliance.manifest import Manifest, current_model, load_manifest, released_dir
+
+_ADD = "add a model"
+_MANIFEST = "manifest.json"
+_PARTIAL = ".partial-"
+_ERRORS_ONLY = 3  # ONNX Runtime's log severity
+_NUMPY = {"uint8": np.uint8, "float32": np.float32}
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A model of this box.
+
+    Attributes
+    ----------
+    name
+        Of its folder: what `use` takes.
+    manifest
+        None when it can't be used; `problem` says why.
+    added
+        Whether it was added to this box rather than shipped with it.
+    chosen
+        Whether the engine runs it, or will from its next loop on.
+    """
+
+    name: str
+    manifest: Manifest | None
+    problem: str
+    added: bool
+    chosen: bool
+
+
+def name_of(manifest: Manifest) -> str:
+    """Return the name a model's folder has."""
+    return f"{manifest.name}-{manifest.version}"
+
+
+def added_dir(state_dir: Path) -> Path:
+    """Return where added models are kept."""
+    return state_dir / "models"
+
+
+def load(state_dir: Path, name: str = "") -> Manifest:
+    """Load a model by name, an added one or a released one; "" is the released default.
+
+    Raises
+    ------
+    ManifestError
+        When there is none of that name, or its files are not what its manifest says.
+    """
+    if name in _added(state_dir):
+        return load_manifest(added_dir(state_dir) / name)
+    try:
+        return current_model(name)
+    except ManifestError as error:
+        if not name or name in _released():
+            raise
+        have = ", ".join(sorted({*_released(), *_added(state_dir)}))
+        hint = f"Models of this box: {have}. `echocart model add` adds one."
+        raise ManifestError("load a model", f"there is no model {name!r}", hint) from error
+
+
+def chosen(ledger: Ledger, settings: Settings) -> str:
+    """Return the name of the model in force: chosen while running, else the TOML file's."""
+    return setting.chosen_model(ledger) or settings.engine.model
+
+
+def add(state_dir: Path, source: Path) -> Manifest:
+    """Verify a model and copy it into the state directory.
+
+    Parameters
+    ----------
+    state_dir
+        Of the box.
+    source
+        A model's folder, or a file in it: its manifest.json or its network.
+
+    Returns
+    -------
+    Manifest
+        Of the copy. The same model again changes nothing.
+
+    Raises
+    ------
+    ManifestError
+        When its manifest or files are not whole, it doesn't keep the box's interface, or the
+        box has another model of that name and version.
+    """
+    manifest = load_manifest(_folder_of(source))
+    for file in sorted({variant.file for variant in manifest.variants}):
+        run_one_frame(manifest, file)
+    name = name_of(manifest)
+    if name in {*_released(), *_added(state_dir)}:
+        return _same_or_refused(load(state_dir, name), manifest)
+    home = added_dir(state_dir)
+    home.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for left in home.glob(f"{_PARTIAL}*"):  # of an `add` that was cut short
+        shutil.rmtree(left, ignore_errors=True)
+    partial = home / f"{_PARTIAL}{secrets.token_hex(4)}"
+    try:
+        _copy(manifest, partial)
+        load_manifest(partial)  # what was copied is what was verified
+        partial.rename(home / name)
+        _sync(home)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ManifestError(
+            _ADD, f"it can't be copied to {home} ({error.strerror})", "Make room, or mend it."
+        ) from error
+    return load_manifest(home / name)
+
+
+def listed(state_dir: Path, in_force: str) -> list[Listed]:
+    """Return every model of the box, by name. `in_force` is what `chosen` returns."""
+    if not in_force:
+        in_force = name_of(current_model())
+    made = []
+    for name in sorted({*_released(), *_added(state_dir)}):
+        manifest, problem = None, ""
+        try:
+            manifest = load(state_dir, name)
+        except ManifestError as error:
+            problem = str(error)
+        made.append(Listed(name, manifest, problem, name in _added(state_dir), name == in_force))
+    return made
+
+
+def run_one_frame(manifest: Manifest, file: str) -> None:
+    """Run a network once on ONNX Runtime and hold its answer against its manifest.
+
+    Raises
+    ------
+    ManifestError
+        When it doesn't load, or an output lacks the name, type, shape or labels promised.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    wanted = {output.name: output for output in manifest.outputs}
+    frame = np.zeros((1, 1, manifest.input.rows, manifest.input.columns), np.uint8)
+    try:
+        session = onnxruntime.InferenceSession(
+            manifest.folder / file, options, providers=["CPUExecutionProvider"]
+        )
+        names = [output.name for output in session.get_outputs()]
+        made = dict(zip(names, session.run(names, {"frame": frame}), strict=True))
+    # Its exceptions have no common base of their own.
+    except Exception as error:
+        raise _broken(file, "ONNX Runtime can't run it on a frame") from error
+    for name, output in wanted.items():
+        if name not in made:
+            raise _broken(file, f"it has no output {name}")
+        if made[name].dtype != _NUMPY[output.type] or made[name].shape != output.shape:
+            have = f"{made[name].dtype} {list(made[name].shape)}"
+            raise _broken(file, f"{name} is {have}, not {output.type} {list(output.shape)}")
+    if not set(np.unique(made["labels"])) <= {0, *manifest.labels}:
+        raise _broken(file, "it gives label values the manifest doesn't name")
+
+
+def _folder_of(source: Path) -> Path:
+    folder = source if source.is_dir() else source.parent
+    if not (folder / _MANIFEST).is_file():
+        hint = "Name the folder that models.retrain wrote: it holds manifest.json and the network."
+        raise ManifestError(_ADD, f"there is no {_MANIFEST} in {folder}", hint)
+    if source.is_file() and source.name != _MANIFEST:
+        manifest = load_manifest(folder)
+        if source.name not in {variant.file for variant in manifest.variants}:
+            what = f"{folder / _MANIFEST} doesn't name {source.name}"
+            raise ManifestError(_ADD, what, "Name the folder instead.")
+    return folder
+
+
+def _same_or_refused(mine: Manifest, theirs: Manifest) -> Manifest:
+    if mine.model_dump() != theirs.model_dump():
+        hint = "Give the new one another version."
+        raise ManifestError(_ADD, f"the box has another {name_of(mine)}", hint)
+    return mine
+
+
+def _copy(manifest: Manifest, partial: Path) -> None:
+    """Copy what the manifest names, and the card beside it; nothing else of the folder."""
+    partial.mkdir()
+    files = {_MANIFEST, *(variant.file for variant in manifest.variants)}
+    files |= {"README.md"} if (manifest.folder / "README.md").is_file() else set()
+    for file in sorted(files):
+        shutil.copyfile(manifest.folder / file, partial / file)
+        _sync(partial / file)
+    _sync(partial)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _added(state_dir: Path) -> set[str]:
+    found = added_dir(state_dir).glob(f"*/{_MANIFEST}")
+    return {path.parent.name for path in found if not path.parent.name.startswith(_PARTIAL)}
+
+
+def _released() -> set[str]:
+    return {path.parent.name for path in released_dir().glob(f"*/{_MANIFEST}")}
+
+
+def _broken(file: str, what: str) -> ManifestError:
+    hint = "Export it again with models.export, or models.retrain."
+    return ManifestError(_ADD, f"{file}: {what}", hint)

@@ -1,0 +1,242 @@
+"""Measurements as the groups of a TID 1500 report: about which structure, on which frame, how.
+
+A withheld number is told as "Value unknown" with its reason in words: a numeric item without a
+value is legal too, and stops common readers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from appliance.errors import DeliveryError
+from appliance.measures import Measures
+from appliance.measures.chambers import LA, LV
+from appliance.sync import codes, modules
+from appliance.sync.codes import Code
+from appliance.sync.document import Reference, concept
+from appliance.sync.encode import plain
+from appliance.sync.segments import Provenance, Structure
+
+if TYPE_CHECKING:
+    from highdicom.sr import Measurement, SourceImageForSegmentation
+
+_UNTOLD = "The reason was not recorded."
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The label maps behind the numbers, as the segmentation holds them.
+
+    Attributes
+    ----------
+    loop, segmentation
+        The objects.
+    indexes
+        Frames of the loop (from 0) that the segmentation holds, rising.
+    structures
+        Its segments, in order.
+    provenance
+        What drew them.
+    multi_frame
+        Whether the loop has frames to number.
+    """
+
+    loop: Reference
+    segmentation: Reference
+    indexes: Sequence[int]
+    structures: Sequence[Structure]
+    provenance: Provenance
+    multi_frame: bool
+
+    def place(self, label: int) -> int | None:
+        """Return where the structure of a label value stands among the segments, from 0."""
+        labels = [structure.label for structure in self.structures]
+        return labels.index(label) if label in labels else None
+
+
+@dataclass(frozen=True)
+class _Quantity:
+    name: str  # of the measure, in `Measures` and its `withheld`
+    concept: Code
+    unit: Code
+    method: Code | None
+    value: float | None
+
+
+def groups(measures: Measures, drawn: Drawn) -> list[Any]:
+    """Return the measurement groups (PS3.16 TID 1410, 1411), in the order a person reads them.
+
+    The ejection fraction is about the ventricle of the whole loop; volumes and areas are about
+    a structure on the frame they were measured on. What was measured on no frame is told with
+    the loop.
+    """
+    ed, es = measures.ed_frame, measures.es_frame
+    ventricle, atrium = drawn.place(LV), drawn.place(LA)
+    if ventricle is None:
+        raise DeliveryError(
+            "build a report", "the model draws no left ventricle", "Report the model's name."
+        )
+    on_frame: list[tuple[int | None, int | None, list[_Quantity]]] = [
+        (ventricle, ed, [_edv(measures), _area(measures, ed, codes.DIASTOLIC_AREA)]),
+        (ventricle, es, [_esv(measures), _area(measures, es, codes.SYSTOLIC_AREA)]),
+        (atrium, es, [_atrial(measures)]),
+    ]
+    whole, made = [_ef(measures)], []
+    for place, frame, quantities in on_frame:
+        known = [item for item in quantities if item.value is not None or item.name]
+        if place is None or frame not in drawn.indexes:
+            whole += known
+        else:
+            made.append(_on_frame(measures, drawn, place, frame, known))
+    return [_on_loop(measures, drawn, ventricle, whole), *made]
+
+
+def _ef(measures: Measures) -> _Quantity:
+    value = measures.ef_percent
+    return _Quantity("ef_percent", codes.EJECTION_FRACTION, codes.PERCENT, codes.DISKS, value)
+
+
+def _edv(measures: Measures) -> _Quantity:
+    name, value = codes.END_DIASTOLIC_VOLUME, measures.edv_ml
+    return _Quantity("edv_ml", name, codes.MILLILITRE, codes.DISKS, value)
+
+
+def _esv(measures: Measures) -> _Quantity:
+    name, value = codes.END_SYSTOLIC_VOLUME, measures.esv_ml
+    return _Quantity("esv_ml", name, codes.MILLILITRE, codes.DISKS, value)
+
+
+def _atrial(measures: Measures) -> _Quantity:
+    name, value = codes.ATRIAL_VOLUME, measures.la_volume_ml
+    return _Quantity("la_volume_ml", name, codes.MILLILITRE, codes.AREA_LENGTH, value)
+
+
+def _area(measures: Measures, frame: int | None, name: Code) -> _Quantity:
+    """The cavity's area on a frame; nothing without a calibration, whose absence is told once."""
+    curve = measures.lv_area_curve
+    there = measures.area_unit == "cm2" and frame is not None and frame < len(curve)
+    value = curve[frame] if there and frame is not None else None
+    return _Quantity("", name, codes.SQUARE_CENTIMETRE, None, value)
+
+
+def _on_loop(measures: Measures, drawn: Drawn, place: int, quantities: list[_Quantity]) -> Any:
+    """A structure through the whole loop (TID 1411)."""
+    from highdicom.sr import (
+        ReferencedSegment,
+        VolumetricROIMeasurementsAndQualitativeEvaluations,
+    )
+
+    segment = ReferencedSegment(
+        drawn.segmentation.SOPClassUID,
+        drawn.segmentation.SOPInstanceUID,
+        place + 1,
+        source_images=[_source_image(drawn, None)],
+    )
+    marks = [frame for frame in (measures.ed_frame, measures.es_frame) if frame is not None]
+    group = VolumetricROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=segment, **_about(measures, drawn, place, quantities, marks)
+    )
+    return _with_reasons(group, measures, quantities)
+
+
+def _on_frame(
+    measures: Measures, drawn: Drawn, place: int, frame: int | None, quantities: list[_Quantity]
+) -> Any:
+    """A structure on one frame (TID 1410)."""
+    from highdicom.sr import (
+        PlanarROIMeasurementsAndQualitativeEvaluations,
+        ReferencedSegmentationFrame,
+    )
+
+    assert frame is not None
+    # As `bits.pack` orders them: all frames of the first segment, then all of the second.
+    number = place * len(drawn.indexes) + list(drawn.indexes).index(frame) + 1
+    segment = ReferencedSegmentationFrame(
+        drawn.segmentation.SOPClassUID,
+        drawn.segmentation.SOPInstanceUID,
+        number,
+        place + 1,
+        _source_image(drawn, frame),
+    )
+    # A frame shows one segment, and a reference names one or the other (PS3.3 10.3).
+    del segment[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    group = PlanarROIMeasurementsAndQualitativeEvaluations(
+        referenced_segment=segment, **_about(measures, drawn, place, quantities, [frame])
+    )
+    return _with_reasons(group, measures, quantities)
+
+
+def _about(
+    measures: Measures,
+    drawn: Drawn,
+    place: int,
+    quantities: list[_Quantity],
+    frames: list[int],
+) -> dict[str, Any]:
+    """What the two kinds of group have alike: what it is, what drew it, the numbers."""
+    from highdicom.sr import (
+        AlgorithmIdentification,
+        FindingSite,
+        QualitativeEvaluation,
+        TrackingIdentifier,
+    )
+
+    structure, model = drawn.structures[place], drawn.provenance
+    uid = modules.tracking_uid(drawn.loop.SOPInstanceUID, structure.code)
+    return {
+        "tracking_identifier": TrackingIdentifier(uid, structure.plain_name),
+        "finding_category": concept(codes.ANATOMICAL_STRUCTURE),
+        "finding_type": concept(structure.concept),
+        "finding_sites": [FindingSite(concept(structure.concept))],
+        "algorithm_id": AlgorithmIdentification(
+            plain(model.model_name),
+            plain(model.model_version),
+            [f"sha256={model.model_sha256}"],
+            concept(codes.ARTIFICIAL_INTELLIGENCE),
+        ),
+        "measurements": [
+            _measurement(item, drawn, frames) for item in quantities if item.value is not None
+        ],
+        "qualitative_evaluations": [
+            QualitativeEvaluation(concept(item.concept), concept(codes.VALUE_UNKNOWN))
+            for item in quantities
+            if item.value is None
+        ],
+    }
+
+
+def _measurement(quantity: _Quantity, drawn: Drawn, frames: list[int]) -> Measurement:
+    from highdicom.sr import Measurement, SourceImageForMeasurement
+
+    assert quantity.value is not None
+    numbers = [frame + 1 for frame in frames] if drawn.multi_frame and frames else None
+    image = (drawn.loop.SOPClassUID, drawn.loop.SOPInstanceUID)
+    return Measurement(
+        concept(quantity.concept),
+        quantity.value,
+        concept(quantity.unit),
+        method=concept(quantity.method) if quantity.method else None,
+        referenced_images=[SourceImageForMeasurement(*image, numbers)],
+    )
+
+
+def _source_image(drawn: Drawn, frame: int | None) -> SourceImageForSegmentation:
+    from highdicom.sr import SourceImageForSegmentation
+
+    numbers = None if frame is None or not drawn.multi_frame else [frame + 1]
+    return SourceImageForSegmentation(drawn.loop.SOPClassUID, drawn.loop.SOPInstanceUID, numbers)
+
+
+def _with_reasons(group: Any, measures: Measures, quantities: list[_Quantity]) -> Any:
+    """Say why a number is withheld, in the words that the reviewer saw."""
+    from highdicom.sr import RelationshipTypeValues, TextContentItem
+
+    for item in quantities:
+        if item.value is None:
+            reason = plain(measures.withheld.get(item.name, "")) or _UNTOLD
+            text = f"{item.concept.meaning}: {reason}"
+            comment = TextContentItem(concept(codes.COMMENT), text, RelationshipTypeValues.CONTAINS)
+            group[0].ContentSequence.append(comment)
+    return group

@@ -1,0 +1,209 @@
+"""Pixels that say nothing but the heart: the fan alone, in grey, encoded anew; refused when in doubt.
+
+Every frame is decoded, what lies outside the fan turns black, and the rest is encoded again
+without loss. Nothing of the original encoding survives: no fragment, no application segment, no
+thumbnail, no private bulk.
+
+Text inside the fan can't be blanked without spoiling the picture, so a loop that shows any is
+refused. It gives itself away where the tissue behind it moves: thin strokes that stay brighter
+than all around them in every frame of a stretch, and change far less than their surroundings.
+Letters darker than the tissue, or shown for a few frames only, are not looked for.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from appliance.cine import Cine, FrameError
+from appliance.errors import DeliveryError, SectorError
+from appliance.sector import Sector, find_sector
+
+Grey = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.bool_]
+
+STRETCH = 24  # frames: text is looked for that stands through one, about a second
+_STROKE = 9  # pixels: strokes of letters are thinner
+_STROKE_SHARE = 1 / 53  # of the rows, where those are more
+_BRIGHTER = 60  # grey levels of a stroke above the brightest its surroundings keep
+_ABOVE_TEXTURE = 3.0  # times what 95 % of the fan's own fine texture reaches
+_STEADIER = 0.5  # of the mean change around a stroke
+_NOISE = 4.0  # grey levels by which what stands still may seem to move
+_AROUND = 31  # pixels: size of those surroundings
+_MARGIN = 5  # pixels at the fan's edge, where blanking itself makes a step
+_MOST = 9  # such pixels in a small fan; a name of eight letters 5 pixels high shows twice as many
+_MOST_SHARE = 1 / 8000  # of a large fan, where letters are larger too
+_LARGEST = 1 << 30  # bytes of encoded frames, held in memory
+
+
+class Refused(DeliveryError):
+    """A correction must not leave the box; `subject` says why, for the page and the log."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("send a correction upstream", reason, "It stays on this box.")
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """A loop's frames as RLE Lossless fragments (PS3.5 annex G), one a frame, and their fan.
+
+    `damaged` are the frames, from 0, that can't be decoded: they are black.
+    """
+
+    fragments: tuple[bytes, ...]
+    sector: Sector
+    damaged: tuple[int, ...]
+
+
+def scrub(cine: Cine) -> Scrubbed:
+    """Return a loop's frames with nothing but the fan in them.
+
+    Parameters
+    ----------
+    cine
+        Any loop; every frame is decoded, one at a time.
+
+    Raises
+    ------
+    Refused
+        When it isn't a grey loop, the fan isn't certain, or there may be text inside it.
+    """
+    sector = certain_sector(cine)
+    fragments: list[bytes] = []
+    damaged: list[int] = []
+    black = np.zeros(sector.fan.shape, np.uint8)
+    for indexes in _stretches(cine.frames):
+        watch = _Watch(sector.fan)
+        for index in indexes:
+            grey = _decoded(cine, index)
+            if grey is None:
+                damaged.append(index)
+            else:
+                watch.see(grey)
+            fragments.append(_rle(sector.fan * grey if grey is not None else black))
+        if watch.strokes() > most_text_like(sector.fan):
+            raise Refused("there may be text inside the ultrasound fan")
+        if sum(map(len, fragments)) > _LARGEST:
+            raise Refused("the loop is too large to be sent")
+    if len(damaged) == cine.frames:
+        raise Refused("none of its frames can be decoded")
+    return Scrubbed(tuple(fragments), sector, tuple(damaged))
+
+
+def certain_sector(cine: Cine) -> Sector:
+    """Return the fan of a loop, or raise Refused when there is any doubt about it."""
+    reason = cine.refusal()
+    if reason is not None:
+        raise Refused(f"it isn't a grey cine loop ({reason.rstrip('.')})")
+    try:
+        sector = find_sector(cine)
+    except SectorError as error:
+        raise Refused(error.subject) from None
+    if not sector.certain:
+        raise Refused("it isn't certain where the ultrasound fan ends and text may begin")
+    return sector
+
+
+def most_text_like(fan: Mask) -> int:
+    """Return how many text-like pixels a fan may show before its loop is refused."""
+    return max(_MOST, int(fan.sum() * _MOST_SHARE))
+
+
+def text_like_pixels(frames: Sequence[Grey], fan: Mask) -> int:
+    """Return how many pixels of a fan look like strokes of text over moving tissue.
+
+    Parameters
+    ----------
+    frames
+        uint8[rows, columns] each, of one stretch of a loop.
+    fan
+        bool[rows, columns].
+
+    Notes
+    -----
+    A stroke is what a morphological opening of the darkest value over time takes away. In the real
+    loops at hand up to 3 pixels pass, and over 100 once a name of eight letters is written across;
+    a logo at the edge of one fan gives over 40. Where a loop's own speckle stands still for long (a
+    drawn heart's), only text well above that speckle is found.
+    """
+    watch = _Watch(fan)
+    for grey in frames:
+        watch.see(grey)
+    return watch.strokes()
+
+
+class _Watch:
+    """Per pixel over a stretch of frames: the darkest value, and sums for its spread."""
+
+    def __init__(self, fan: Mask) -> None:
+        self._fan = fan
+        self._count = 0
+        self._darkest = np.full(fan.shape, 255, np.uint8)
+        self._sum = np.zeros(fan.shape, np.float64)
+        self._squares = np.zeros(fan.shape, np.float64)
+
+    def see(self, grey: Grey) -> None:
+        """Take one frame into account."""
+        self._count += 1
+        np.minimum(self._darkest, grey, out=self._darkest)
+        value = grey.astype(np.float64)
+        self._sum += value
+        self._squares += value * value
+
+    def strokes(self) -> int:
+        """Pixels that look like text; every one may when there is nothing to compare with."""
+        if not self._count:
+            return 0
+        import cv2  # late: only corrections need it
+
+        size = max(_STROKE, int(self._fan.shape[0] * _STROKE_SHARE)) | 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+        above = cv2.morphologyEx(self._darkest, cv2.MORPH_TOPHAT, kernel)
+        margin = np.ones((_MARGIN, _MARGIN), np.uint8)
+        inside = cv2.erode(self._fan.astype(np.uint8), margin) > 0
+        if not inside.any():
+            return 0
+        texture = float(np.percentile(above[inside], 95))
+        bright = above >= max(_BRIGHTER, _ABOVE_TEXTURE * texture)
+        spread = self._spread()
+        return int((bright & inside & (spread <= _STEADIER * self._around(spread))).sum())
+
+    def _spread(self) -> npt.NDArray[np.float32]:
+        mean = self._sum / self._count
+        variance = np.maximum(self._squares / self._count - mean * mean, 0)
+        return np.asarray(np.sqrt(variance), np.float32)
+
+    def _around(self, spread: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Mean spread of the fan around each pixel; at its black rim that of JPEG noise."""
+        import cv2  # late: only corrections need it
+
+        inside = self._fan.astype(np.float32)
+        size = (_AROUND, _AROUND)
+        summed = cv2.boxFilter(spread * inside, -1, size)
+        share = np.maximum(cv2.boxFilter(inside, -1, size), 1e-3)
+        return np.asarray(np.maximum(summed / share, _NOISE), np.float32)
+
+
+def _stretches(frames: int) -> Iterator[range]:
+    """A loop in stretches of about `STRETCH` frames."""
+    count = max(1, round(frames / STRETCH))
+    ends = [round(frames * place / count) for place in range(count + 1)]
+    return (range(*pair) for pair in pairwise(ends))
+
+
+def _decoded(cine: Cine, index: int) -> Grey | None:
+    try:
+        return cine.grey(index)
+    except FrameError:
+        return None  # one damaged frame doesn't spoil a loop: it stays black
+
+
+def _rle(grey: Grey) -> bytes:
+    from rle.utils import encode_pixel_data  # late: only corrections need it
+
+    rows, columns = grey.shape
+    shape = {"rows": rows, "columns": columns, "samples_per_pixel": 1, "number_of_frames": 1}
+    encoded = encode_pixel_data(grey.tobytes(), byteorder="<", bits_allocated=8, **shape)
+    return encoded + b"\0" * (len(encoded) % 2)

@@ -1,0 +1,105 @@
+"""What a retrained model says of itself: its manifest and its card, with complete lineage."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.manifest import Manifest
+from models.corrections import Row
+
+Scores = dict[str, dict[str, dict[str, float]]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One retraining.
+
+    Attributes
+    ----------
+    start
+        The model it began with.
+    corrections
+        The frames it learnt from.
+    table_sha256
+        Of their frames.csv.
+    originals
+        Original frames it drew from, to forget nothing.
+    recipe
+        Epochs, rates, seed.
+    scores
+        "before" and "after": for "corrections" and "originals", Dice of each structure.
+    """
+
+    start: Manifest
+    corrections: Sequence[Row]
+    table_sha256: str
+    originals: int
+    recipe: dict[str, Any]
+    scores: Scores
+
+    @property
+    def summary(self) -> str:
+        """The step in one line, for the lineage."""
+        loops = len({row.sop_hash for row in self.corrections})
+        recipe = ", ".join(f"{name} {value}" for name, value in self.recipe.items())
+        return (
+            f"models.retrain from {self.start.name} {self.start.version}"
+            f" (sha256 {self.start.variants[0].sha256}): {len(self.corrections)} corrected frames"
+            f" of {loops} loops (frames.csv sha256 {self.table_sha256}),"
+            f" {self.originals} original frames to draw from; {recipe}"
+        )
+
+
+def manifest(
+    start: Manifest, name: str, version: str, file: str, sha256: str, step: Step
+) -> Manifest:
+    """Return the new model's manifest: the start's, with other files, no figures, one more step.
+
+    Licence, citation and the research-use flag stay: what derives from weights bears their terms.
+    """
+    same = {"file": file, "sha256": sha256, "accuracy": ()}
+    variants = tuple(variant.model_copy(update=same) for variant in start.variants)
+    changed = {
+        "name": name,
+        "version": version,
+        "variants": variants,
+        "lineage": (*start.lineage, step.summary),
+    }
+    return Manifest.model_validate({**start.model_dump(), **_plain(changed)})
+
+
+def text(made: Manifest, step: Step) -> str:
+    """Return the card, in Markdown."""
+    research = "**For research use only: not a medical device.** " if made.research_use_only else ""
+    lineage = "\n".join(f"{number}. {line}" for number, line in enumerate(made.lineage, 1))
+    return f"""# Model card: {made.name} {made.version}
+
+{research}Made by `models.retrain`; nobody has evaluated it on hearts it was not trained on.
+
+## Licence
+{made.licence}. Whoever publishes anything made with it cites:
+
+> {made.citation}
+
+## Lineage
+{lineage}
+
+## Agreement with the drawings
+Mean Dice. The corrections are those it learnt from; the originals were kept out of training.
+
+{table(step.scores)}
+"""
+
+
+def table(scores: Scores) -> str:
+    """Return the Dice before and after as a Markdown table."""
+    lines = ["| frames | structure | before | after |", "|---|---|---|---|"]
+    for data, before in scores["before"].items():
+        for structure, value in before.items():
+            after = scores["after"][data][structure]
+            lines.append(f"| {data} | {structure} | {value:.4f} | {after:.4f} |")
+    return "\n".join(lines)
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {**values, "variants": [variant.model_dump() for variant in values["variants"]]}

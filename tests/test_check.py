@@ -1,0 +1,72 @@
+"""`echocart check` and destinations on the network: asked for real, never a reason not to start."""
+
+import socket
+
+import pytest
+
+from appliance.check import Finding, check
+from tests.box import free_port
+from tests.orthanc import Orthanc
+
+
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory):
+    with Orthanc(tmp_path_factory.mktemp("orthanc")) as server:
+        yield server
+
+
+def found(tmp_path, destination: str, ae_title: str = "ECHOCART") -> Finding:
+    path = tmp_path / "echocart.toml"
+    path.write_text(
+        f'[box]\nae_title = "{ae_title}"\nstate_dir = "{tmp_path / "state"}"\n'
+        f'[scp]\nhost = "127.0.0.1"\nport = {free_port()}\n[webui]\nport = {free_port()}\n'
+        f"{destination}"
+    )
+    findings = check(path)
+    assert all(finding.ok for finding in findings), findings
+    return next(finding for finding in findings if finding.subject.startswith("destination"))
+
+
+@pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
+def test_a_server_that_answers_is_ok(orthanc, tmp_path, kind):
+    finding = found(tmp_path, orthanc.toml("x", kind))
+    assert (finding.word, finding.text) == ("ok", "answers")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("dicom", "no DICOM receiver answers"), ("dicomweb", "gives no answer (ConnectionError)")],
+)
+def test_a_server_that_is_off_deserves_attention_and_breaks_nothing(tmp_path, kind, words):
+    off = Orthanc(tmp_path / "off")
+    finding = found(tmp_path, off.toml("x", kind))
+    assert finding.word == "attention"
+    assert words in finding.text
+    assert finding.text.endswith("Until then, deliveries wait")
+
+
+def test_a_pacs_that_does_not_know_us_is_named(orthanc, tmp_path):
+    finding = found(tmp_path, orthanc.toml("x", "dicom"), ae_title="STRANGER")
+    assert finding.word == "attention"
+    assert "refuses the association of STRANGER with ORTHANC" in finding.text
+
+
+def test_a_wrong_password_is_told_without_it(orthanc, tmp_path):
+    (tmp_path / "password").write_text("hunter2")
+    right = orthanc.toml("x", "dicomweb")
+    finding = found(tmp_path, right.replace(str(orthanc.password_file), str(tmp_path / "password")))
+    assert finding.word == "attention"
+    assert "answers 401" in finding.text
+    assert "hunter2" not in finding.text
+    absent = right.replace(str(orthanc.password_file), str(tmp_path / "absent"))
+    assert "No such file" in found(tmp_path, absent).text
+
+
+@pytest.mark.parametrize("kind", ["dicom", "dicomweb"])
+def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, kind):
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        other = Orthanc(tmp_path / "other")
+        other.http_port = other.dicom_port = silent.getsockname()[1]
+        assert found(tmp_path, other.toml("x", kind)).word == "attention"
