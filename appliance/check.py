@@ -3,10 +3,11 @@
 import errno
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from appliance.config import Settings, examine
+from appliance.config import Settings, examine, line_of
 from appliance.errors import ApplianceError
 
 
@@ -20,22 +21,34 @@ class Finding:
 
 
 def check(path: Path) -> list[Finding]:
-    """Look at a configuration file and at what it names on this machine."""
+    """Look at a configuration file and at what it names on this machine.
+
+    What is broken begins with the line to change, where the file has one.
+    """
     settings, mistakes = examine(path)
     if settings is None:
         return [Finding(str(path), False, mistake) for mistake in mistakes]
     findings = [Finding(str(path), True, "understood")]
-    findings.append(_directory("box.state_dir", settings.box.state_dir, make=True))
-    findings.append(_port("scp.port", settings.scp.host, settings.scp.port))
-    findings.append(_port("webui.port", settings.webui.host, settings.webui.port))
+    findings += _on_this_machine(settings)
+    text = path.read_text(encoding="utf-8")
+    return [finding if finding.ok else _with_line(text, finding) for finding in findings]
+
+
+def _on_this_machine(settings: Settings) -> Iterator[Finding]:
+    yield _directory("box.state_dir", settings.box.state_dir, make=True)
+    yield _port("scp.port", settings.scp.host, settings.scp.port)
+    yield _port("webui.port", settings.webui.host, settings.webui.port)
     if settings.scp.port == settings.webui.port:
-        findings.append(
-            Finding("webui.port", False, "is the DICOM port too. Give the page another one")
-        )
-    for item in settings.destination:
-        findings.append(_directory(f"destination {item.name}", item.path, make=False))
-    findings.append(_model(settings))
-    return findings
+        yield Finding("webui.port", False, "is the DICOM port too. Give the page another one")
+    for number, item in enumerate(settings.destination):
+        yield _directory(f"destination.{number}.path", item.path, make=False)
+    yield _model(settings)
+
+
+def _with_line(text: str, finding: Finding) -> Finding:
+    location = [int(part) if part.isdigit() else part for part in finding.subject.split(".")]
+    line = line_of(text, tuple(location))
+    return replace(finding, text=f"line {line}: {finding.text}") if line else finding
 
 
 def _directory(name: str, path: Path, *, make: bool) -> Finding:
