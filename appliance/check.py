@@ -3,7 +3,8 @@
 import errno
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.config import (
@@ -13,6 +14,7 @@ from appliance.config import (
     Folder,
     Settings,
     examine,
+    line_of,
 )
 from appliance.errors import ApplianceError
 
@@ -42,22 +44,34 @@ class Finding:
 
 
 def check(path: Path) -> list[Finding]:
-    """Look at a configuration file and at what it names on this machine."""
+    """Look at a configuration file and at what it names on this machine.
+
+    What is broken begins with the line to change, where the file has one.
+    """
     settings, mistakes = examine(path)
     if settings is None:
         return [Finding(str(path), False, mistake) for mistake in mistakes]
     findings = [Finding(str(path), True, "understood")]
-    findings.append(_directory("box.state_dir", settings.box.state_dir, make=True))
-    findings.append(_port("scp.port", settings.scp.host, settings.scp.port))
-    findings.append(_port("webui.port", settings.webui.host, settings.webui.port))
+    findings += _on_this_machine(settings)
+    text = path.read_text(encoding="utf-8")
+    return [finding if finding.ok else _with_line(text, finding) for finding in findings]
+
+
+def _on_this_machine(settings: Settings) -> Iterator[Finding]:
+    yield _directory("box.state_dir", settings.box.state_dir, make=True)
+    yield _port("scp.port", settings.scp.host, settings.scp.port)
+    yield _port("webui.port", settings.webui.host, settings.webui.port)
     if settings.scp.port == settings.webui.port:
-        findings.append(
-            Finding("webui.port", False, "is the DICOM port too. Give the page another one")
-        )
-    for item in settings.destination:
-        findings.append(_destination(item, settings))
-    findings.append(_model(settings))
-    return findings
+        yield Finding("webui.port", False, "is the DICOM port too. Give the page another one")
+    for number, item in enumerate(settings.destination):
+        yield _destination(f"destination.{number}", item, settings)
+    yield _model(settings)
+
+
+def _with_line(text: str, finding: Finding) -> Finding:
+    location = [int(part) if part.isdigit() else part for part in finding.subject.split(".")]
+    line = line_of(text, tuple(location))
+    return replace(finding, text=f"line {line}: {finding.text}") if line else finding
 
 
 def _directory(name: str, path: Path, *, make: bool) -> Finding:
@@ -72,10 +86,9 @@ def _directory(name: str, path: Path, *, make: bool) -> Finding:
     return Finding(name, True, f"{path} is writable")
 
 
-def _destination(item: Destination, settings: Settings) -> Finding:
-    name = f"destination {item.name}"
+def _destination(name: str, item: Destination, settings: Settings) -> Finding:
     if isinstance(item, Folder):
-        return _directory(name, item.path, make=False)
+        return _directory(f"{name}.path", item.path, make=False)
     problem = _echo(item, settings) if isinstance(item, DicomPeer) else _query(item)
     if problem is None:
         return Finding(name, True, "answers")
@@ -141,10 +154,10 @@ def _port(name: str, host: str, port: int) -> Finding:
 
 
 def _model(settings: Settings) -> Finding:
-    from appliance.manifest import current_model
+    from appliance import model_store
 
     try:
-        manifest = current_model(settings.engine.model)
+        manifest = model_store.load(settings.box.state_dir, settings.engine.model)
     except ApplianceError as error:
         return Finding("engine.model", False, str(error))
     return Finding("engine.model", True, f"{manifest.name} {manifest.version} is whole")

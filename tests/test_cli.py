@@ -61,7 +61,7 @@ def test_check_names_a_port_that_is_taken(config):
         other.listen()
         done = echocart("check", "--config", config)
     assert done.returncode == 1
-    assert "scp.port" in done.stdout
+    assert "scp.port: line 6: " in done.stdout
     assert "Something listens there already" in done.stdout
 
 
@@ -69,6 +69,7 @@ def test_check_names_a_directory_that_is_not_there(config):
     config.write_text(config.read_text().replace("/usb", "/stick"))
     done = echocart("check", "--config", config)
     assert done.returncode == 1
+    assert "destination.0.path: line 11: " in done.stdout
     assert "is not a directory. Mount or create it" in done.stdout
 
 

@@ -165,6 +165,7 @@ class Worker:
             timing=cine.timing.to_dict(),
             calibration=scale.to_dict(),
             labels=self._manifest.structures_as_dicts(),
+            research_use_only=self._manifest.research_use_only,
         )
 
         def stopping() -> bool:

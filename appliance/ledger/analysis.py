@@ -37,6 +37,9 @@ class Opened:
         `to_dict()` of the values of `sector.py` and `cine.py`.
     labels
         The manifest's structures: name, label, colour and code of each.
+    research_use_only
+        What the manifest said: results say so wherever they go (promise 13), also when the
+        model is long gone from the box.
     """
 
     model_name: str
@@ -49,6 +52,7 @@ class Opened:
     timing: dict[str, Any]
     calibration: dict[str, Any]
     labels: list[dict[str, Any]]
+    research_use_only: bool = True
 
 
 def claim(ledger: Ledger, owner: str, lease_s: float) -> Claim | None:
@@ -111,6 +115,7 @@ def open(ledger: Ledger, claim: Claim, opened: Opened) -> int:
         row = {
             "seq": claim.seq,
             "frames": opened.frames,
+            "research_use_only": int(opened.research_use_only),
             "state": "open",
             "opened_at": utc_now(),
             **{name: getattr(opened, name) for name in _PLAIN},

@@ -122,7 +122,7 @@ def _analysing(db: Database) -> None:
         db,
         "analysis",
         "id",
-        {"id": int, "seq": int, "frames": int, **described, **sealed},
+        {"id": int, "seq": int, "frames": int, "research_use_only": int, **described, **sealed},
         foreign_keys=[("seq", "instance", "seq")],
         optional=sealed,
     )

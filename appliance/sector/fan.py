@@ -12,17 +12,7 @@ from appliance.cine.regions import Region
 from appliance.errors import CineError, SectorError
 from appliance.sector.calibration import Calibration
 from appliance.sector.calibration import calibrate as _calibrate
-from appliance.sector.geometry import MAP_SIZE, Geometry, letterbox
-
-__all__ = [
-    "MAP_SIZE",
-    "Calibration",
-    "Geometry",
-    "Sector",
-    "calibration",
-    "find_sector",
-    "letterbox",
-]
+from appliance.sector.geometry import Geometry
 
 Mask = npt.NDArray[np.bool_]
 _LOOKED_AT = 16  # frames

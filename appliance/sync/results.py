@@ -3,16 +3,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
 from typing import Literal
 
 from appliance import labels
-from appliance.errors import DeliveryError, ManifestError
+from appliance.errors import DeliveryError
 from appliance.labels import LoopLabels
 from appliance.ledger import Ledger, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
-from appliance.manifest import current_model
 from appliance.measures import Measures
 from appliance.part10 import Header, number, read_header
 from appliance.spool import Spool
@@ -149,9 +147,7 @@ class Results:
             SOPInstanceUID=made.SOPInstanceUID,
             SeriesInstanceUID=made.SeriesInstanceUID,
             reviewer=facts.review["reviewer"],
-            research_use=_research_use(
-                facts.analysis["model_name"], facts.analysis["model_version"]
-            ),
+            research_use=bool(facts.analysis["research_use_only"]),
             created=at.astimezone(),
             station_name=self._station_name,
         )
@@ -163,15 +159,6 @@ _STRUCTURE = ("label", "name", "code", "meaning", "colour")
 
 def _reference(kind: str, facts: _Facts) -> Reference:
     return lineage.reference(kind, facts.delivery.result_uid, facts.delivery.series_uid)
-
-
-@cache
-def _research_use(name: str, version: str) -> bool:
-    try:
-        return current_model(f"{name}-{version}").research_use_only
-    except ManifestError:
-        # The model is gone from this box: when in doubt, it is for research only.
-        return True
 
 
 def _found(row: Row | None) -> Row:

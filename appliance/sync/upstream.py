@@ -44,12 +44,11 @@ from typing import Literal
 from appliance import labels
 from appliance.cine import open_cine
 from appliance.config import Settings
-from appliance.errors import CineError, DeliveryError, ManifestError
+from appliance.errors import CineError, DeliveryError
 from appliance.labels import LoopLabels
 from appliance.ledger import Ledger, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
-from appliance.manifest import current_model
 from appliance.part10 import Header
 from appliance.spool import Spool
 from appliance.sync import deidentify
@@ -160,7 +159,7 @@ class Corrections:
             names=_names(loop, review, analysis, identity_map, self._number(loop, review)),
             map=identity_map,
             site=self._settings.upstream.site,
-            research_use=_research_use(analysis),
+            research_use=bool(analysis["research_use_only"]),
         )
 
     def _number(self, loop: Row, review: Row) -> int:
@@ -209,16 +208,6 @@ def _segmentation(
 
 
 _STRUCTURE = ("label", "name", "code", "meaning", "colour")
-
-
-def _research_use(analysis: Row) -> bool:
-    try:
-        name = f"{analysis['model_name']}-{analysis['model_version']}"
-        return current_model(name).research_use_only
-    except ManifestError:
-        # The model is gone from this box: when in doubt, it is for research only. The bytes of
-        # a correction differ then, but not its meaning.
-        return True
 
 
 def _found(row: Row | None) -> Row:

@@ -82,7 +82,7 @@ def card(loop: words.Row) -> dict[str, Any]:
         "status": words.status(loop),
         "ef": ef,
         "volumes": volumes,
-        "why": words.why(loop),
+        "why": words.why(loop).removeprefix("Kept, not analysed: "),  # the status says it
         "marks": words.marks(loop),
     }
 

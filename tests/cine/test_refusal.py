@@ -10,21 +10,6 @@ from appliance.sector import find_sector
 from tests.phantom import SEPIA
 from tests.phantom import small_loop as small
 
-
-@pytest.fixture
-def opened(tmp_path):
-    """Opens a phantom, and closes it after the test."""
-    cines = []
-
-    def open_loop(loop):
-        cines.append(open_cine(loop.write(tmp_path / f"{len(cines)}.dcm")))
-        return cines[-1]
-
-    yield open_loop
-    for cine in cines:
-        cine.close()
-
-
 REFUSED = [
     ({"frames": 1}, "A still image"),
     ({"frames": 3}, "Only 3 frames"),

@@ -15,7 +15,7 @@ from pydicom.uid import (
 )
 
 from appliance.errors import Part10Error
-from appliance.part10 import identity, inflate, number, read_header, text
+from appliance.part10 import Identity, identity, inflate, number, read_header, text
 from tests.phantom import NAMES, cine_loop
 
 SYNTAXES = [
@@ -128,7 +128,7 @@ def test_no_bytes_whatever_raise_anything_but_a_part10_error(tmp_path, seeds, wh
         header = read_header(path)
     except Part10Error:
         return
-    identity(header.dataset)
+    assert isinstance(identity(header.dataset), Identity)
 
 
 def test_nested_sequences_of_undefined_length_are_walked(tmp_path):

@@ -21,7 +21,7 @@ def test_it_stops_when_asked_and_frees_its_port(box: Box, page: Page) -> None:
 def test_the_contours_of_a_sealed_loop_are_traced_before_anybody_asks(box: Box) -> None:
     analysis = box.loops()[-1]["analysis"]["id"]
     kept = box.spool.cache / f"analysis-{analysis}.contours"
-    box.wait_for(kept.exists, "the contours to be traced")
+    assert box.wait_for(kept.exists, "the contours to be traced")
 
 
 def test_files_of_the_page_are_kept_by_the_browser_under_their_version(page: Page) -> None:
