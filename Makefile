@@ -8,7 +8,7 @@ PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 .PHONY: demo test test-slow test-models lint bench clean
 
 demo: $(VENV)/.demo
-	$(BIN)/echocart demo $(if $(ONCE),--once)
+	$(BIN)/echocart demo $(if $(ONCE),--once) $(if $(filter orthanc,$(WITH)),--with-orthanc)
 
 test: $(VENV)/.test lint
 	@sh tests/system_packages.sh

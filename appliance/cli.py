@@ -70,11 +70,14 @@ def demo(
     loop: Annotated[
         Path | None, typer.Option(help="another cine loop than the sample of pydicom-data")
     ] = None,
+    with_orthanc: Annotated[
+        bool, typer.Option("--with-orthanc", help="with a PACS and an archive, both Orthanc")
+    ] = False,
 ) -> None:
-    """Run the whole way once on a real loop: send, masks, review, SEG."""
+    """Run the whole way once on a real loop: send, masks, review, SEG and report."""
     from appliance.demo import Demo
 
-    Demo(directory, loop).run(once=once)
+    Demo(directory, loop, with_orthanc=with_orthanc).run(once=once)
 
 
 @app.command()

@@ -70,13 +70,26 @@ class PageClient:
         PageError
             When the page refuses, with its sentence.
         """
+        return self.review(seq, decision="accepted", **self._shown(seq))
+
+    def correct(
+        self, seq: int, contours: dict[int, dict[int, list[list[float]]]]
+    ) -> dict[str, Any]:
+        """Save drawn contours, by frame (from 0) and label, and return the stored review.
+
+        Raises
+        ------
+        PageError
+            When the page refuses, with its sentence.
+        """
+        return self.review(seq, decision="corrected", contours=contours, **self._shown(seq))
+
+    def _shown(self, seq: int) -> dict[str, Any]:
         shown = self.loop(seq)
-        return self.review(
-            seq,
-            decision="accepted",
-            analysis_sha256=shown["analysis"]["sha256"],
-            patient_id=shown["patient_id"],
-        )
+        return {
+            "analysis_sha256": shown["analysis"]["sha256"],
+            "patient_id": shown["patient_id"],
+        }
 
     def review(self, seq: int, **decision: Any) -> dict[str, Any]:
         """Post a decision and return the stored review.

@@ -3,6 +3,7 @@
 import socket
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,6 +38,8 @@ class Demo:
         Each run gets a directory below it, named by the time.
     loop
         The cine loop to send; None takes the sample of PyPI's pydicom-data.
+    with_orthanc
+        Also start two real Orthancs: the hospital's PACS and the central archive.
 
     Raises
     ------
@@ -44,15 +47,22 @@ class Demo:
         From `run`, when a station fails: one line that says which and what to do.
     """
 
-    def __init__(self, directory: Path, loop: Path | None = None) -> None:
+    def __init__(
+        self, directory: Path, loop: Path | None = None, *, with_orthanc: bool = False
+    ) -> None:
         self.loop = loop or sample_loop()
         self.root = directory / datetime.now().strftime("%Y%m%d-%H%M%S")
         self.console = Console(highlight=False)
         self.stations: list[tuple[str, float, str]] = []
+        self.with_orthanc = with_orthanc
 
     def run(self, *, once: bool) -> None:
         """Start the box, send the loop, show what comes of it; with `once`, review it and end."""
-        settings = self._prepare()
+        with ExitStack() as servers:
+            self._run(self._prepare(servers, once), once)
+        self._say("stopped cleanly")
+
+    def _run(self, settings: Settings, once: bool) -> None:
         (self.root / "logs").mkdir()
         config = self.root / "echocart.toml"
         supervisor = Supervisor(config, logs=self.root / "logs", on_restart=self._say)
@@ -67,9 +77,8 @@ class Demo:
             self._say("stopping")
         finally:
             supervisor.stop()
-        self._say("stopped cleanly")
 
-    def _prepare(self) -> Settings:
+    def _prepare(self, servers: ExitStack, once: bool) -> Settings:
         try:
             (self.root / "usb").mkdir(parents=True)
         except OSError as error:
@@ -82,8 +91,26 @@ class Demo:
             f"[webui]\nport = {_free_port(_HTTP_PORT)}\n\n"
             f'[[destination]]\nname = "usb"\nkind = "folder"\npath = "{root / "usb"}"\n'
         )
-        (self.root / "echocart.toml").write_text(text)
+        # A person gets a moment to undo; a program doesn't need one.
+        text += f"\n[sync]\nstudy_closes_after_s = {0 if once else 10}\n"
+        (self.root / "echocart.toml").write_text(text + self._servers(servers))
         return load(self.root / "echocart.toml")
+
+    def _servers(self, servers: ExitStack) -> str:
+        """Start PACS and archive, and return their part of the configuration."""
+        if not self.with_orthanc:
+            return ""
+        from appliance.demo.orthanc import Orthanc
+
+        root = self.root.resolve()
+        pacs = servers.enter_context(Orthanc(root / "pacs"))
+        archive = servers.enter_context(Orthanc(root / "archive"))
+        self._say(f"PACS and archive are running: {pacs.url} and {archive.url}")
+        return (
+            "\n"
+            + pacs.toml("pacs", "dicom", "originals results")
+            + ("\n" + archive.toml("archive", "dicomweb", "corrections"))
+        )
 
     def _follow(self, settings: Settings, supervisor: Supervisor, once: bool) -> None:
         ledger = Ledger(settings.box.state_dir)
@@ -97,7 +124,7 @@ class Demo:
             while True:
                 supervisor.check()
                 time.sleep(0.2)
-        self._accept(url, loop["seq"])
+        self._review(settings, ledger, url, loop)
         self._delivered(ledger, supervisor, loop["seq"])
         sheet = self.root / "contact-sheet.png"
         from appliance.demo.contact_sheet import write
@@ -141,27 +168,35 @@ class Demo:
         self._say(f"(the loop itself lasts {lasts:.1f} s)")
         self._say(_sentence(measures))
 
-    def _accept(self, url: str, seq: int) -> None:
+    def _review(self, settings: Settings, ledger: Ledger, url: str, loop: dict[str, Any]) -> None:
         from appliance.demo.pageclient import PageClient
 
         begun = time.monotonic()
         page = PageClient(url)
         page.sign_in("DEMO")
-        review = page.accept(seq)
-        self._station("accepted through the page", begun, f"review {review['id']} by DEMO")
+        if self.with_orthanc:  # only a correction goes to the archive
+            frame, polygon = _widened(ledger, Spool(settings.box.state_dir), loop)
+            review = page.correct(loop["seq"], {frame: {1: polygon}})
+        else:
+            review = page.accept(loop["seq"])
+        done = f"{review['decision']} through the page"
+        self._station(done, begun, f"review {review['id']} by DEMO")
 
     def _delivered(self, ledger: Ledger, supervisor: Supervisor, seq: int) -> None:
         begun = time.monotonic()
 
-        def proven() -> dict[str, Any] | None:
+        def proven() -> list[dict[str, Any]] | None:
             rows = worklist.deliveries(ledger, seq)
-            return rows[0] if rows and rows[0]["state"] == "proven" else None
+            return rows if rows and all(row["state"] == "proven" for row in rows) else None
 
-        row = self._wait(proven, DELIVERY_S, supervisor, "the SEG in the folder")
-        uid = row["result_sop_instance_uid"]
+        rows = self._wait(proven, DELIVERY_S, supervisor, "the results at their destinations")
+        uid = rows[-1]["result_sop_instance_uid"]
         (path,) = (self.root / "usb").rglob(f"{uid}.dcm")
         frames = int(read_header(path).dataset.NumberOfFrames)
         self._station("SEG delivered and read back", begun, f"{path}, {frames} frames")
+        for name in dict.fromkeys(row["destination"] for row in rows):
+            kinds = ", ".join(row["kind"] for row in rows if row["destination"] == name)
+            self._say(f"proven at {name}: {kinds}")
 
     def _station(self, name: str, begun: float, text: str) -> None:
         span = time.monotonic() - begun
@@ -210,6 +245,17 @@ def sample_loop() -> Path:
         hint = "pip install 'echocart[demo]', or name a loop of yours with --loop FILE."
         raise ApplianceError("run the demo", "the sample loop is not installed", hint)
     return Path(spec.submodule_search_locations[0]) / "data" / SAMPLE
+
+
+def _widened(ledger: Ledger, spool: Spool, loop: dict[str, Any]) -> tuple[int, list[list[float]]]:
+    """The left ventricle at end diastole a little wider, as a hand would draw it."""
+    from appliance import labels, masks
+
+    frame = loop["analysis"]["measures"]["ed_frame"] or 0
+    maps = labels.of_analysis(ledger, spool, loop["analysis"]["id"])
+    points = masks.contours(maps.frame(frame))[1]
+    centre = points.mean(axis=0)
+    return frame, (centre + (points - centre) * (1.06, 1.0)).tolist()
 
 
 def _serving(supervisor: Supervisor) -> bool | None:
