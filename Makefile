@@ -37,8 +37,9 @@ clean:
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Echocart needs Python 3.10 or newer: make PYTHON=/path/to/python3"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || \
-	  { echo "Python can't make an environment: apt install python3-venv"; exit 1; }
+	@[ -e $(VENV) ] || new=yes; $(PYTHON) -m venv $(VENV) || { \
+	  if [ "$$new" ]; then rm -rf $(VENV); else rm -f $@; fi; \
+	  echo "Python can't make an environment: apt install python3-venv"; exit 1; }
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
 	@echo "installing Echocart into $(VENV) (about 250 MB to download, once)"

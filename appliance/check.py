@@ -12,7 +12,9 @@ from appliance.config import (
     DicomPeer,
     DicomWebPeer,
     Folder,
+    Location,
     Settings,
+    called,
     examine,
     line_of,
 )
@@ -52,25 +54,30 @@ def check(path: Path) -> list[Finding]:
     if settings is None:
         return [Finding(str(path), False, mistake) for mistake in mistakes]
     findings = [Finding(str(path), True, "understood")]
-    findings += _on_this_machine(settings)
     text = path.read_text(encoding="utf-8")
-    return [finding if finding.ok else _with_line(text, finding) for finding in findings]
+    for location, finding in _on_this_machine(settings):
+        findings.append(finding if finding.ok else _with_line(text, location, finding))
+    return findings
 
 
-def _on_this_machine(settings: Settings) -> Iterator[Finding]:
-    yield _directory("box.state_dir", settings.box.state_dir, make=True)
-    yield _port("scp.port", settings.scp.host, settings.scp.port)
-    yield _port("webui.port", settings.webui.host, settings.webui.port)
-    if settings.scp.port == settings.webui.port:
-        yield Finding("webui.port", False, "is the DICOM port too. Give the page another one")
+def _on_this_machine(settings: Settings) -> Iterator[tuple[Location, Finding]]:
+    box, scp, webui = settings.box, settings.scp, settings.webui
+    yield ("box", "state_dir"), _directory("box.state_dir", box.state_dir, make=True)
+    yield _port("scp", scp.host, scp.port)
+    yield _port("webui", webui.host, webui.port)
+    if scp.port == webui.port:
+        words = "is the DICOM port too. Give the page another one"
+        yield ("webui", "port"), Finding("webui.port", False, words)
     for number, item in enumerate(settings.destination):
-        yield _destination(f"destination.{number}", item, settings)
-    yield _model(settings)
+        location: Location = ("destination", number)
+        if isinstance(item, Folder):
+            location = (*location, "path")
+        yield location, _destination(called(location, settings.model_dump()), item, settings)
+    yield ("engine", "model"), _model(settings)
 
 
-def _with_line(text: str, finding: Finding) -> Finding:
-    location = [int(part) if part.isdigit() else part for part in finding.subject.split(".")]
-    line = line_of(text, tuple(location))
+def _with_line(text: str, location: Location, finding: Finding) -> Finding:
+    line = line_of(text, location)
     return replace(finding, text=f"line {line}: {finding.text}") if line else finding
 
 
@@ -88,7 +95,7 @@ def _directory(name: str, path: Path, *, make: bool) -> Finding:
 
 def _destination(name: str, item: Destination, settings: Settings) -> Finding:
     if isinstance(item, Folder):
-        return _directory(f"{name}.path", item.path, make=False)
+        return _directory(name, item.path, make=False)
     problem = _echo(item, settings) if isinstance(item, DicomPeer) else _query(item)
     if problem is None:
         return Finding(name, True, "answers")
@@ -136,12 +143,27 @@ def _query(item: DicomWebPeer) -> str | None:
     return None
 
 
-def _port(name: str, host: str, port: int) -> Finding:
+def _port(section: str, host: str, port: int) -> tuple[Location, Finding]:
+    """Try to listen at a section's host and port; tell which of the two is wrong."""
+    location: Location = (section, "port")
+    try:
+        problem = _listening(host, port)
+    except (socket.gaierror, UnicodeError):
+        location = (section, "host")
+        problem = f"{host!r} is not a known host name. Write an address of this machine"
+    return location, Finding(
+        ".".join(map(str, location)), not problem, problem or f"{host}:{port} is free"
+    )
+
+
+def _listening(host: str, port: int) -> str | None:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
+        except socket.gaierror:
+            raise  # its number isn't one of the operating system's
         except OSError as error:
             hint = {
                 errno.EADDRINUSE: "Something listens there already (this box, perhaps): stop it,"
@@ -149,8 +171,8 @@ def _port(name: str, host: str, port: int) -> Finding:
                 errno.EACCES: "Ports below 1024 need a privilege: choose a higher one",
                 errno.EADDRNOTAVAIL: "This machine has no such address: correct the host",
             }.get(error.errno or 0, os.strerror(error.errno or 0))
-            return Finding(name, False, f"{host}:{port} can't be used. {hint}")
-    return Finding(name, True, f"{host}:{port} is free")
+            return f"{host}:{port} can't be used. {hint}"
+    return None
 
 
 def _model(settings: Settings) -> Finding:

@@ -124,14 +124,17 @@ def send(
     """Send DICOM files as an echo machine would (C-STORE), unchanged."""
     from appliance import scu
 
-    host, _, port = to.rpartition(":")
-    if not host or not port.isdigit():
-        hint = "Write host:port, as in 127.0.0.1:11112."
-        raise ApplianceError("send files", f"--to {to} names no port", hint)
-    outcomes = scu.send(paths, host, int(port), calling, called, on_progress=_print_outcome)
+    host, port = _address(to)
+    for title in (called, calling):
+        _check_title(title)
+    outcomes = scu.send(paths, host, port, calling, called, on_progress=_print_outcome)
+    if not outcomes:
+        where = ", ".join(map(str, paths))
+        hint = "Name DICOM files, or a directory that has some below it."
+        raise ApplianceError("send files", f"there are no files in {where}", hint)
     failed = sum(not outcome.ok for outcome in outcomes)
     typer.echo(f"{len(outcomes) - failed} accepted, {failed} not")
-    if failed or not outcomes:
+    if failed:
         raise typer.Exit(1)
 
 
@@ -199,6 +202,27 @@ def use_model(
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    hint = "Write host:port, as in 127.0.0.1:11112."
+    if not host or not (port.isascii() and port.isdigit()):
+        raise ApplianceError("send files", f"--to {text} names no port", hint)
+    if not 1 <= int(port) <= 65535:
+        subject = f"--to {text}: ports go from 1 to 65535"
+        raise ApplianceError("send files", subject, hint)
+    return host, int(port)
+
+
+def _check_title(text: str) -> None:
+    from appliance.config import ae_title
+
+    try:
+        ae_title(text)
+    except ValueError as error:
+        hint = "Correct --called or --calling."
+        raise ApplianceError("send files", f"{text!r}: {error}", hint) from error
 
 
 def _person() -> str:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -24,17 +26,48 @@ else:
     import tomli as tomllib
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-Port = Annotated[int, Field(ge=1, le=65535)]
+Location = tuple[int | str, ...]  # keys from the top: ("destination", 1, "path")
 
 
-def _ae_title(value: str) -> str:
-    """PS3.5 6.2: 16 characters of the default repertoire without backslash."""
+def ae_title(value: str) -> str:
+    """Check an AE title (PS3.5 6.2): 16 characters of the default repertoire, no backslash.
+
+    Raises
+    ------
+    ValueError
+        With the rule.
+    """
     if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}", value):
         raise ValueError("an AE title has 1 to 16 plain characters, no backslash")
     return value.strip()
 
 
-AETitle = Annotated[str, AfterValidator(_ae_title)]
+def _short_string(value: str) -> str:
+    """PS3.5 6.2, SH: the backslash separates values, and control characters mean nothing."""
+    if len(value) > 16 or "\\" in value or not value.isprintable():
+        raise ValueError("must be at most 16 characters on one line, no backslash")
+    return value
+
+
+def _whole_path(value: Path) -> Path:
+    """Each service is started from a directory of its own: what is relative differs for each."""
+    if not value.is_absolute():
+        raise ValueError("must be a whole path, from / on")
+    return value
+
+
+def _not_a_truth(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(ae_title)]
+ShortString = Annotated[str, AfterValidator(_short_string)]
+WholePath = Annotated[Path, AfterValidator(_whole_path)]
+Whole = Annotated[int, BeforeValidator(_not_a_truth)]
+Seconds = Annotated[float, BeforeValidator(_not_a_truth), Field(ge=0, allow_inf_nan=False)]
+Port = Annotated[Whole, Field(ge=1, le=65535)]
 
 
 class _Section(BaseModel):
@@ -45,10 +78,8 @@ class Box(_Section):
     """What the box is called and where it keeps everything."""
 
     ae_title: AETitle = Field(description="AE title of this box, as entered on the echo machines")
-    state_dir: Path = Field(default=Path("/var/lib/echocart"), description="ledger and images")
-    station_name: str = Field(
-        default="Echocart", max_length=16, description="StationName in results"
-    )
+    state_dir: WholePath = Field(default=Path("/var/lib/echocart"), description="ledger and images")
+    station_name: ShortString = Field(default="Echocart", description="StationName in results")
 
 
 class Scp(_Section):
@@ -56,9 +87,9 @@ class Scp(_Section):
 
     host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
     port: Port = Field(default=11112, description="DICOM port")
-    maximum_pdu: int = Field(default=131072, ge=4096, le=1 << 20, description="bytes, both ways")
-    maximum_associations: int = Field(default=50, ge=1, le=500, description="at the same time")
-    space_floor_mb: int = Field(
+    maximum_pdu: Whole = Field(default=131072, ge=4096, le=1 << 20, description="bytes, both ways")
+    maximum_associations: Whole = Field(default=50, ge=1, le=500, description="at the same time")
+    space_floor_mb: Whole = Field(
         default=500, ge=0, description="below it, images are refused (A700)"
     )
 
@@ -68,7 +99,7 @@ class Engine(_Section):
 
     backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
     precision: Literal["auto", "f32", "bf16"] = "auto"
-    threads: int = Field(default=0, ge=0, le=256, description="0 takes all cores")
+    threads: Whole = Field(default=0, ge=0, le=256, description="0 takes all cores")
     model: str = Field(default="", description="name of a released model; empty takes the default")
 
 
@@ -93,7 +124,8 @@ Wish = Literal["originals", "results", "corrections"]
 Gets = Annotated[
     tuple[Wish, ...], Field(min_length=1, description="what it is sent; originals at once")
 ]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,32}$", description="as shown on the page")]
+_NAME = r"^[A-Za-z0-9_-]{1,32}$"
+Name = Annotated[str, Field(pattern=_NAME, description="as shown on the page")]
 
 
 class Folder(_Section):
@@ -101,7 +133,7 @@ class Folder(_Section):
 
     name: Name
     kind: Literal["folder"]
-    path: Path = Field(description="an existing directory on the stick or share")
+    path: WholePath = Field(description="an existing directory on the stick or share")
     gets: Gets = ("results",)
 
 
@@ -123,7 +155,7 @@ class DicomWebPeer(_Section):
     kind: Literal["dicomweb"]
     url: str = Field(description="base of STOW-RS, QIDO-RS and WADO-RS")
     user: str = Field(default="", description="for HTTP basic authentication")
-    password_file: Path | None = Field(default=None, description="holds the password alone")
+    password_file: WholePath | None = Field(default=None, description="holds the password alone")
     gets: Gets = ("corrections",)
 
     @field_validator("url")
@@ -150,18 +182,18 @@ Destination = Annotated[Folder | DicomPeer | DicomWebPeer, Field(discriminator="
 class Sync(_Section):
     """When results leave."""
 
-    study_closes_after_s: float = Field(
-        default=600.0, ge=0, description="quiet seconds after which a reviewed study is closed"
+    study_closes_after_s: Seconds = Field(
+        default=600.0, description="quiet seconds after which a reviewed study is closed"
     )
 
 
 class Upstream(_Section):
     """How corrections are made nameless before they leave for the central archive."""
 
-    key_file: Path | None = Field(
+    key_file: WholePath | None = Field(
         default=None, description="32 random bytes; empty: upstream.key in state_dir, made once"
     )
-    site: str = Field(default="", max_length=16, description="name of the site in corrections")
+    site: ShortString = Field(default="", description="name of the site in corrections")
 
 
 class Settings(_Section):
@@ -223,6 +255,8 @@ def examine(path: Path) -> tuple[Settings | None, list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it isn't UTF-8 text"
         return None, [f"the file can't be read ({reason}). Name it with --config FILE"]
+    if text.startswith("\ufeff"):
+        return None, ["line 1: it begins with a byte order mark (BOM). Save it as plain UTF-8"]
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -230,11 +264,11 @@ def examine(path: Path) -> tuple[Settings | None, list[str]]:
     try:
         return Settings.model_validate(values), []
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_context=False)
-        return None, [_explain(text, dict(problem)) for problem in problems]
+        problems = error.errors(include_url=False)
+        return None, [_explain(text, values, dict(problem)) for problem in problems]
 
 
-def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
+def line_of(text: str, location: Location) -> int | None:
     """Return the line (from 1) where a TOML key or its table stands, or None.
 
     Parameters
@@ -264,11 +298,31 @@ def line_of(text: str, location: tuple[int | str, ...]) -> int | None:
     return table_line
 
 
-def _explain(text: str, problem: dict[str, Any]) -> str:
+def called(location: Location, values: Mapping[str, Any]) -> str:
+    """Return what a person calls a setting: a destination by its name, or counted from 1.
+
+    Parameters
+    ----------
+    location
+        Keys from the top, as pydantic gives them.
+    values
+        The whole file.
+    """
+    parts = [str(part) for part in location]
+    if len(location) > 1 and isinstance(location[1], int):
+        parts[1] = str(location[1] + 1)
+        table = values[parts[0]][location[1]]
+        name = table.get("name") if isinstance(table, dict) else None
+        if isinstance(name, str) and re.fullmatch(_NAME, name):
+            parts[1] = name
+    return ".".join(parts)
+
+
+def _explain(text: str, values: dict[str, Any], problem: dict[str, Any]) -> str:
     location = _without_tag(tuple(problem["loc"]))
     if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
         location = (*location, "kind")
-    name = ".".join(str(part) for part in location)
+    name = called(location, values)
     line = line_of(text, location)
     where = f"line {line}: " if line else ""
     if problem["type"] == "extra_forbidden":
@@ -277,17 +331,39 @@ def _explain(text: str, problem: dict[str, Any]) -> str:
         return f"{where or 'the file: '}{name} is missing: {_one_kind_of()}"
     if problem["type"] == "union_tag_invalid":
         return f"{where}{name}: {_one_kind_of(str(problem['input'].get('kind')))}"
+    if problem["type"] == "missing" and location == ("box",):
+        return (
+            'the file: [box] with ae_title is missing. Add the two lines [box] and ae_title = "…"'
+        )
     if problem["type"] == "missing":
         return f"{where or 'the file: '}{name} is missing. Add it; it has no default"
-    if problem["type"] in _PLAIN_WORDS:
-        problem["msg"] = _PLAIN_WORDS[problem["type"]]
-    return f"{where}{name}: {problem['msg'].removeprefix('Value error, ')}{_given(problem)}"
+    return f"{where}{name}: {_words(location, problem)}{_given(problem)}"
+
+
+def _words(location: Location, problem: dict[str, Any]) -> str:
+    """Say what is wrong in our words; pydantic's speak of Python."""
+    kind = problem["type"]
+    if kind == "value_error":
+        return str(problem["ctx"]["error"])
+    if len(location) == 1 or (isinstance(location[-1], int) and len(location) == 2):
+        section = str(location[0])
+        header = f"[[{section}]]" if section == "destination" else f"[{section}]"
+        return f"must be a table that begins with the line {header}"
+    return _PLAIN_WORDS.get(kind, "can't be used here").format(**problem.get("ctx", {}))
 
 
 _PLAIN_WORDS = {
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "string_type": "must be text in quotation marks",
+    "int_from_float": "must be a whole number",
+    "int_parsing_size": "must be a smaller number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number of finite size",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "literal_error": "must be {expected}",
     "path_type": "must be a path in quotation marks",
     "string_pattern_mismatch": "must be 1 to 32 letters, digits, - or _",
     "tuple_type": 'must be a list, as in ["results"]',
@@ -299,11 +375,11 @@ _PLAIN_WORDS = {
 def _given(problem: dict[str, Any]) -> str:
     given = problem["input"]
     # A whole table is no help; an address with "@" may hold a password.
-    hidden = isinstance(given, dict | BaseModel) or "@" in str(given)
+    hidden = isinstance(given, dict | list | BaseModel) or "@" in str(given)
     return "" if hidden else f" (now {given!r})"
 
 
-def _without_tag(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+def _without_tag(location: Location) -> Location:
     """Drop the kind of destination that pydantic puts behind its index."""
     tagged = location[0] == "destination" and len(location) > 2
     return (*location[:2], *location[3:]) if tagged else location
@@ -316,7 +392,7 @@ def _one_kind_of(given: str = "") -> str:
     return f"must be one of {', '.join(KINDS)}{now}.{guess}"
 
 
-def _did_you_mean(location: tuple[int | str, ...]) -> str:
+def _did_you_mean(location: Location) -> str:
     model: Any = Settings
     if location[0] == "destination" and len(location) > 2:
         model = KINDS[str(location[2])]

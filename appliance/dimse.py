@@ -125,7 +125,7 @@ def associate(
             ext_neg=list(roles),
             evt_handlers=handlers,
         )
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label nobody could look up
         subject = f"{peer.host} is not a known host"
         raise AssociationError(operation, subject, "Check the address.") from error
     if association.is_established:

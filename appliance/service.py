@@ -5,6 +5,7 @@ import fcntl
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import traceback
@@ -89,6 +90,14 @@ def main(name: str, run: Callable[[Settings, Stop], None]) -> NoReturn:
     except ApplianceError as error:
         logging.getLogger("echocart").error("%s", error)
         sys.exit(1)
+    except sqlite3.Error as error:
+        kind = type(error).__name__
+        logging.getLogger("echocart").error(
+            "start echocart-%s: the ledger can't be used (%s). Check that the state directory has"
+            " room and the file system is sound.",
+            *(name, kind),
+        )
+        sys.exit(1)
     except Exception as error:  # noqa: BLE001
         # The text of an unknown error may hold patient data; its kind and place don't.
         place = traceback.extract_tb(error.__traceback__)[-1]
@@ -128,13 +137,18 @@ def _checkpoint_in_background(state_dir: Path, stop: Stop) -> None:
     fork in the middle of an import leaves the child waiting for the import lock for ever.
     """
 
-    def turn() -> None:
-        with (state_dir / "checkpoint.lock").open("w") as lock:
-            while not stop.wait(_CHECKPOINT_S):
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue  # another service is the one that does it
+    def work() -> None:
+        lock: IO[str] | None = None
+        while not stop.wait(_CHECKPOINT_S):
+            try:
+                lock = lock or (state_dir / "checkpoint.lock").open("w")
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 Ledger(state_dir).checkpoint()
+            except BlockingIOError:
+                continue  # another service is the one that does it
+            except (sqlite3.Error, LedgerError, OSError) as error:
+                # A full disk passes; until then the WAL only stays longer.
+                kind = type(error).__name__
+                logging.getLogger("echocart").warning("the ledger was not folded (%s)", kind)
 
-    threading.Thread(target=turn, name="checkpoint", daemon=True).start()
+    threading.Thread(target=work, name="checkpoint", daemon=True).start()

@@ -22,6 +22,7 @@ from appliance.ledger import worklist
 from models import corrections
 from tests.box import Box
 from tests.browser import hand
+from tests.dcmtk import dcmtk
 from tests.orthanc import Orthanc
 from tests.phantom import cine_loop
 
@@ -107,7 +108,7 @@ def _walk(tour: Tour, box: Box, pacs: Orthanc, archive: Orthanc, python: str | N
 def _send(tour: Tour, box: Box) -> None:
     tour.say("## 1. The echo machine sends")
     tour.command(
-        ["storescu", "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port), _sample()],
+        [dcmtk("storescu"), "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port), _sample()],
         ["storescu -xy -aec ECHOCART box 11112 loop.dcm"],
     )
     (loop,) = box.wait_settled(1)

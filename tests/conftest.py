@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.dcmtk import dcmtk
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 _ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
@@ -31,21 +33,17 @@ def shared_data() -> Path:
     return folder
 
 
-def _needs(command: str, package: str) -> None:
-    if shutil.which(command) is None:
-        pytest.skip(f"{command} is not installed: apt install {package}")
-
-
-@pytest.fixture(scope="session")
-def dcmtk() -> None:
+@pytest.fixture(scope="session", name="dcmtk")
+def dcmtk_installed() -> None:
     """DCMTK's command-line tools, the sender of these tests, are installed."""
-    _needs("storescu", "dcmtk")
+    dcmtk("storescu")
 
 
 @pytest.fixture(scope="session")
 def strace_installed() -> None:
     """The tool that injects a disk's errors is installed."""
-    _needs("strace", "strace")
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed: apt install strace")
 
 
 def _reason(report: pytest.TestReport | pytest.CollectReport) -> str:

@@ -1,156 +1,24 @@
-"""A real Orthanc for tests: PACS and DICOMweb archive, in a directory of its own.
+"""A real Orthanc for tests: the demo's, and a test that needs it is skipped where there is none."""
 
-It talks to this machine only (`RemoteAccessAllowed`, `DicomCheckModalityHost`), knows one calling
-AE title (ECHOCART), and keeps the first of two objects with one UID, as archives do.
-"""
-
-import shutil
-import subprocess
-import time
-from io import BytesIO
 from pathlib import Path
-from types import TracebackType
 
-import pydicom
 import pytest
-import requests
 
-from appliance.dicomweb import Client
-from tests.box import LOADED_MACHINE_S, free_port
+import appliance.demo.orthanc
+from appliance.demo.orthanc import PASSWORD, USER, NotInstalledError
 
-_TEMPLATE = Path(__file__).with_name("orthanc.json")
-_PLUGINS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc", "/usr/local/share/orthanc/plugins")
-USER, PASSWORD = "box", "secret"
+__all__ = ["PASSWORD", "USER", "Orthanc"]
 
 
-def _program() -> str:
-    # Debian puts it where the PATH of a plain user doesn't lead.
-    found = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin:/usr/local/sbin")
-    if found is None:
-        pytest.skip("Orthanc is not installed: apt install orthanc orthanc-dicomweb")
-    return found
-
-
-def _plugin() -> Path:
-    for folder in _PLUGINS:
-        path = Path(folder) / "libOrthancDicomWeb.so"
-        if path.exists():
-            return path
-    pytest.skip("Orthanc's DICOMweb plugin is not installed: apt install orthanc-dicomweb")
-
-
-class Orthanc:
-    """Context manager around one server.
-
-    Parameters
-    ----------
-    root
-        Directory for its configuration, database and log.
-    allow_get
-        Whether it serves C-GET to ECHOCART.
-    """
+class Orthanc(appliance.demo.orthanc.Orthanc):
+    """Context manager around one server; see `appliance.demo.orthanc.Orthanc`."""
 
     def __init__(self, root: Path, allow_get: bool = True) -> None:
-        self.program = _program()
-        self.root = root
-        (root / "storage").mkdir(parents=True, exist_ok=True)
-        self.http_port, self.dicom_port = free_port(), free_port()
-        self.password_file = root / "password"
-        self.password_file.write_text(f"{PASSWORD}\n")
-        text = _TEMPLATE.read_text()
-        for name, value in {
-            "DIRECTORY": root,
-            "PLUGIN": _plugin(),
-            "HTTP_PORT": self.http_port,
-            "DICOM_PORT": self.dicom_port,
-            "ALLOW_GET": str(allow_get).lower(),
-        }.items():
-            text = text.replace(f"@{name}@", str(value))
-        self.configuration = root / "orthanc.json"
-        self.configuration.write_text(text)
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        """Base of its DICOMweb services."""
-        return f"http://127.0.0.1:{self.http_port}/dicom-web"
-
-    def toml(self, name: str, kind: str, gets: str = "results") -> str:
-        """Return the destination for a box's configuration; `gets` separated by spaces."""
-        wishes = ", ".join(f'"{wish}"' for wish in gets.split())
-        where = {
-            "dicom": f'host = "127.0.0.1"\nport = {self.dicom_port}\ncalled_ae = "ORTHANC"',
-            "dicomweb": f'url = "{self.url}"\nuser = "{USER}"\n'
-            f'password_file = "{self.password_file}"',
-        }[kind]
-        return f'[[destination]]\nname = "{name}"\nkind = "{kind}"\n{where}\ngets = [{wishes}]\n'
+        try:
+            super().__init__(root, allow_get)
+        except NotInstalledError as error:
+            pytest.skip(f"{error.subject}: apt install orthanc orthanc-dicomweb")
 
     def __enter__(self) -> "Orthanc":
-        self.start()
+        super().__enter__()
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self.process:
-            self.process.terminate()
-            try:
-                self.process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
-
-    def start(self) -> None:
-        """Start it, and wait until it serves."""
-        with (self.root / "orthanc.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.program, self.configuration], cwd=self.root, stdout=log, stderr=log
-            )
-        end = time.monotonic() + LOADED_MACHINE_S
-        while not self._serves():
-            assert self.process.poll() is None, self.log()
-            assert time.monotonic() < end, self.log()
-            time.sleep(0.05)
-
-    def kill(self) -> None:
-        """Kill it as a crash would."""
-        assert self.process
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
-    def log(self) -> str:
-        """Return what it has written so far."""
-        return (self.root / "orthanc.log").read_text(errors="replace")
-
-    def _serves(self) -> bool:
-        try:
-            return self._get("/system").ok
-        except requests.ConnectionError:
-            return False
-
-    def _get(self, path: str) -> requests.Response:
-        address = f"http://127.0.0.1:{self.http_port}{path}"
-        return requests.get(address, auth=(USER, PASSWORD), timeout=30)
-
-    def client(self) -> Client:
-        """Return a DICOMweb client that may do everything."""
-        return Client(self.url, USER, self.password_file)
-
-    def instances(self) -> list[str]:
-        """Return the SOPInstanceUIDs it holds, each as often as it holds it, sorted."""
-        rows = self._get("/instances?expand").json()
-        return sorted(row["MainDicomTags"]["SOPInstanceUID"] for row in rows)
-
-    def file(self, SOPInstanceUID: str) -> bytes:
-        """Return the file of an instance as it stores it."""
-        for row in self._get("/instances?expand").json():
-            if row["MainDicomTags"]["SOPInstanceUID"] == SOPInstanceUID:
-                return self._get(f"/instances/{row['ID']}/file").content
-        raise AssertionError("it doesn't hold this instance")
-
-    def dataset(self, SOPInstanceUID: str) -> pydicom.Dataset:
-        """Return an instance read by pydicom."""
-        return pydicom.dcmread(BytesIO(self.file(SOPInstanceUID)))

@@ -2,7 +2,8 @@
 # Installs what the tests drive: real senders, archives and browsers from Debian or Ubuntu.
 # Without the right to install, it names what is missing; the tests that need it are skipped by name.
 missing=""
-command -v storescu >/dev/null || missing="$missing dcmtk"
+# Not storescu: pynetdicom has one, too, which an active environment puts first.
+command -v dcmsend >/dev/null || missing="$missing dcmtk"
 command -v chromium >/dev/null || missing="$missing chromium"
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 command -v strace >/dev/null || missing="$missing strace"

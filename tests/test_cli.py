@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.box import LOADED_MACHINE_S, REPOSITORY, free_port
+from tests.orthanc import Orthanc
 
 COMMANDS = ("run", "demo", "check", "status", "send", "version")
 
@@ -69,7 +70,7 @@ def test_check_names_a_directory_that_is_not_there(config):
     config.write_text(config.read_text().replace("/usb", "/stick"))
     done = echocart("check", "--config", config)
     assert done.returncode == 1
-    assert "destination.0.path: line 11: " in done.stdout
+    assert "destination.usb.path: line 12: " in done.stdout
     assert "is not a directory. Mount or create it" in done.stdout
 
 
@@ -101,11 +102,64 @@ def test_run_refuses_a_service_it_does_not_know(config):
     assert "no service called printer" in done.stderr
 
 
-@pytest.mark.parametrize("address", ["localhost", "localhost:", "localhost:http"])
+@pytest.mark.parametrize("address", ["localhost", "localhost:", "localhost:http", "h:²"])
 def test_send_wants_host_and_port(tmp_path, address):
     done = echocart("send", tmp_path, "--to", address)
     assert done.returncode == 1
     assert "host:port" in done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "99999"])
+def test_send_wants_a_port_that_exists(tmp_path, port):
+    done = echocart("send", tmp_path, "--to", f"127.0.0.1:{port}")
+    assert done.returncode == 1
+    assert "ports go from 1 to 65535" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_send_says_that_a_directory_is_empty(tmp_path):
+    done = echocart("send", tmp_path, "--to", "127.0.0.1:11112")
+    assert done.returncode == 1
+    assert f"there are no files in {tmp_path}" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--called", "--calling"])
+def test_send_wants_ae_titles_that_exist(tmp_path, option):
+    done = echocart("send", tmp_path, "--to", "127.0.0.1:11112", option, "SEVENTEEN-LETTERS")
+    assert done.returncode == 1
+    assert "1 to 16 plain characters" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b"])
+def test_check_names_a_host_that_nobody_knows(config, host):
+    config.write_text(config.read_text().replace('host = "127.0.0.1"', f'host = "{host}"'))
+    done = echocart("check", "--config", config)
+    assert done.returncode == 1
+    assert f"scp.host: line 5: {host!r} is not a known host name" in done.stdout
+
+
+@pytest.mark.parametrize("options", [[], ["--once"], ["--with-orthanc"]])
+def test_a_demo_that_is_terminated_leaves_nothing_running(tmp_path, options):
+    if options == ["--with-orthanc"]:
+        Orthanc(tmp_path / "probe")  # skips where there is none
+    command = [sys.executable, "-m", "appliance", "demo", "--dir", tmp_path / "demo", *options]
+    demo = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    assert demo.stdout is not None
+    try:
+        for line in demo.stdout:
+            if "services are running" in line:
+                break
+        children = Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()
+        assert len(children) >= 4
+        demo.terminate()
+        said = demo.stdout.read()
+        assert demo.wait(LOADED_MACHINE_S) == 128 + signal.SIGTERM
+    finally:
+        demo.kill()
+        demo.wait()
+    assert "stopped cleanly" in said
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
 
 
 def test_a_running_box_restarts_a_killed_service_and_ends_on_ctrl_c(config):

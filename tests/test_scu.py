@@ -15,6 +15,7 @@ from appliance.dimse import text_of
 from appliance.errors import ApplianceError
 from appliance.scu import Outcome, Sent, batches, send
 from tests.box import Box, free_port
+from tests.dcmtk import dcmtk
 from tests.scp.objects import PRIVATE_CLASS, data_set_bytes, write_object
 
 HOST = "127.0.0.1"
@@ -36,7 +37,7 @@ def storescp(folder: Path, *options: str) -> Iterator[int]:
     """DCMTK's receiver on a free port."""
     port = free_port()
     folder.mkdir(exist_ok=True)
-    process = subprocess.Popen(["storescp", *options, "-od", folder, str(port)])
+    process = subprocess.Popen([dcmtk("storescp"), *options, "-od", folder, str(port)])
     try:
         while not listens(port):
             assert process.poll() is None

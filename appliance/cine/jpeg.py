@@ -44,15 +44,6 @@ class JpegInfo:
     adobe_transform: int | None
 
     @property
-    def taken_for_rgb(self) -> bool:
-        """Whether libjpeg and browsers take the samples for RGB."""
-        if len(self.components) != 3 or self.jfif:
-            return False
-        if self.adobe_transform is not None:
-            return self.adobe_transform == 0
-        return bytes(self.components) == b"RGB"
-
-    @property
     def colour_unsaid(self) -> bool:
         """Whether nothing in the image tells RGB from YBR, so that others must be asked."""
         return (

@@ -45,7 +45,7 @@ class Cine:
     frames
         Number of frames the pixel data really hold; some may still be damaged.
     declared_frames
-        NumberOfFrames, 1 when missing.
+        NumberOfFrames, 1 when missing or not positive.
     transfer_syntax
         Of the pixels.
     timing
@@ -172,7 +172,9 @@ class Cine:
         else:
             size = layout.native_size(header.pixel_length, self.declared_frames)
             start, whole = header.pixel_offset or 0, header.pixel_length // size
-            count = min(whole, self.declared_frames)
+            said = self.identity.NumberOfFrames > 0
+            fits = header.pixel_length - whole * size <= 1  # but for the padding to an even length
+            count = min(whole, self.declared_frames) if said or not fits else whole
             frames = tuple((Fragment(start + size * i, size),) for i in range(count))
         if len(frames) * layout.pixels > _MOST_PIXELS:
             raise CineError(
@@ -182,7 +184,11 @@ class Cine:
 
     def _notes(self) -> tuple[str, ...]:
         notes = []
-        if self.frames and self.frames != self.declared_frames:
+        if self.frames > 1 and self.identity.NumberOfFrames < 1:
+            notes.append(
+                f"The machine didn't say how many frames there are; the {self.frames} found are used."
+            )
+        elif self.frames and self.frames != self.declared_frames:
             notes.append(
                 f"The loop holds {self.frames} frames, not the {self.declared_frames} it announces."
             )

@@ -100,7 +100,11 @@ class Orthanc:
         return f'[[destination]]\nname = "{name}"\nkind = "{kind}"\n{where}\ngets = [{wishes}]\n'
 
     def __enter__(self) -> "Orthanc":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()  # whoever is asked to end while it starts leaves no server behind
+            raise
         return self
 
     def __exit__(

@@ -89,6 +89,7 @@ class PageClient:
         return {
             "analysis_sha256": shown["analysis"]["sha256"],
             "patient_id": shown["patient_id"],
+            "newest_review": shown["newest_review"],
         }
 
     def review(self, seq: int, **decision: Any) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """`echocart demo`: the whole way on a real loop, as a cart, a sonographer and a USB stick would see it."""
 
+import signal
 import socket
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timezone
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from rich.console import Console
 from rich.table import Table
@@ -58,16 +59,21 @@ class Demo:
 
     def run(self, *, once: bool) -> None:
         """Start the box, send the loop, show what comes of it; with `once`, review it and end."""
-        with ExitStack() as servers:
-            self._run(self._prepare(servers, once), once)
+        with _ended_by_signals():
+            try:
+                with ExitStack() as servers:
+                    self._run(self._prepare(servers, once), once)
+            except SystemExit:
+                self._say("stopped cleanly")
+                raise
         self._say("stopped cleanly")
 
     def _run(self, settings: Settings, once: bool) -> None:
         (self.root / "logs").mkdir()
         config = self.root / "echocart.toml"
         supervisor = Supervisor(config, logs=self.root / "logs", on_restart=self._say)
-        supervisor.start()
         try:
+            supervisor.start()
             self._wait(lambda: _serving(supervisor), START_S, supervisor, "the services to start")
             self._say(f"four services are running; their logs are in {self.root / 'logs'}")
             self._follow(settings, supervisor, once)
@@ -230,6 +236,24 @@ class Demo:
 
     def _say(self, text: str) -> None:
         self.console.print(text, soft_wrap=True)
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP unwind the stack, so that everything that was started is stopped."""
+    signals = (signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, _: object) -> NoReturn:
+        for other in signals:
+            signal.signal(other, signal.SIG_IGN)  # the end is under way
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def sample_loop() -> Path:

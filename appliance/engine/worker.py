@@ -83,6 +83,14 @@ class Worker:
             log.info("object %d: the work was interrupted; it will be taken up again", claim.seq)
         return True
 
+    def give_back(self) -> None:
+        """Free what this worker still holds, uncounted, once the ledger can be used again."""
+        try:
+            analysis.release_all(self._ledger, self._owner, "the ledger could not be used")
+        except sqlite3.Error:
+            # Still unusable: the caller comes back here, and the lease ends by itself.
+            return
+
     def _must_wait(self, claim: analysis.Claim) -> bool:
         """Analyse a claimed loop; True when it should be tried again in a while."""
         try:
@@ -90,11 +98,11 @@ class Worker:
         except _Refused as refused:
             self._keep(claim, refused.reason)
         except (CineError, SectorError) as error:
-            self._keep(claim, error.subject)
+            self._keep(claim, error.subject.removesuffix(".") + ".")
         except Part10Error:
             self._keep(claim, _NOT_WHOLE)
-        except Interrupted:
-            raise
+        except (Interrupted, sqlite3.OperationalError):
+            raise  # a full disk or a ledger that is locked for long says nothing against the loop
         except ApplianceError as error:
             if error.retry and analysis.renew(self._ledger, claim, LEASE_S):
                 log.warning("object %d: %s", claim.seq, error)
@@ -215,12 +223,22 @@ def run(settings: Settings, stop: Stop) -> None:
     service.ready(_words(manifest, backend))
     while not stop.is_set():
         service.watchdog()
-        if loaded := choice.newer():
-            worker.use(*loaded)
-            service.status(_words(*loaded))
-            log.info("from now on: %s", _words(*loaded))
-        if not worker.work_once():
-            ledger.wait_for_change(stop.wait, IDLE_S)
+        try:
+            _turn(ledger, choice, worker, stop)
+        except (sqlite3.Error, LedgerError) as error:
+            # The state directory is full, or locked for long: that passes, and nothing is lost.
+            log.error("loops wait: the ledger can't be used (%s)", type(error).__name__)
+            stop.wait(RETRY_S)
+            worker.give_back()
+
+
+def _turn(ledger: Ledger, choice: Choice, worker: Worker, stop: Stop) -> None:
+    if loaded := choice.newer():
+        worker.use(*loaded)
+        service.status(_words(*loaded))
+        log.info("from now on: %s", _words(*loaded))
+    if not worker.work_once():
+        ledger.wait_for_change(stop.wait, IDLE_S)
 
 
 def _words(manifest: Manifest, backend: Backend) -> str:

@@ -102,6 +102,19 @@ def release(ledger: Ledger, claim: Claim, reason: str) -> None:
             event.set_state(db, claim.seq, "received", reason)
 
 
+def release_all(ledger: Ledger, owner: str, reason: str) -> int:
+    """Give back whatever an owner still holds, without counting the tries; return how many."""
+    with ledger.transaction() as db:
+        rows = db.conn.execute(
+            "SELECT id, seq, tries FROM job WHERE state = 'queued' AND owner = ?", [owner]
+        ).fetchall()
+        for row in rows:
+            lease.free(db, "job", row["id"])
+            db.table("job").update(row["id"], {"tries": max(0, row["tries"] - 1)})
+            event.set_state(db, row["seq"], "received", reason)
+    return len(rows)
+
+
 def renew(ledger: Ledger, claim: Claim, lease_s: float) -> bool:
     """Prolong a claim; False means it was lost and the work must stop."""
     with ledger.transaction() as db:

@@ -9,10 +9,11 @@ from appliance.errors import LedgerError
 from appliance.ledger import event, lease
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger
+from appliance.ledger.current import newest
 
 # A study is closed when it has been quiet for a while and each of its loops that could be
 # analysed was, and is decided. After a restart of the box the quiet time begins anew.
-_CLOSED = """
+_CLOSED = f"""
 NOT EXISTS (
   SELECT 1 FROM instance i JOIN instance mine ON mine.seq = o.seq
   WHERE (i.seq = mine.seq OR (i.study_instance_uid = mine.study_instance_uid
@@ -21,7 +22,7 @@ NOT EXISTS (
       :now - CASE WHEN i.received_boot_id = :boot THEN i.received_boot_s ELSE 0 END < :quiet
       OR i.state IN ('received', 'analysing')
       OR (i.state = 'analysed'
-          AND i.seq = (SELECT max(seq) FROM instance WHERE sop_instance_uid = i.sop_instance_uid)
+          AND i.seq = {newest("i")}
           AND coalesce((SELECT decision FROM review WHERE seq = i.seq ORDER BY id DESC LIMIT 1),
                        'undone') = 'undone')
     )

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from sqlite_utils import Database
+
 from appliance.ledger import event, outbox
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger, insert
+from appliance.ledger.current import newest
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Recorded:
     seq
         Sequence number of its row; order of arrival.
     duplicate
-        The same UID with the same bytes was here before; nothing was written.
+        The same UID with the same bytes was here before; no row was written.
     differs
         The same UID with other bytes was here before; both are kept, this one is current.
     """
@@ -103,17 +106,21 @@ def record(ledger: Ledger, received: Received, originals: Sequence[str] = ()) ->
     Notes
     -----
     Once this returns, the row is on disk (`synchronous=FULL`) and the sender may be told so
-    (PS3.4 B.2.3). The same UID with the same bytes changes nothing; with other bytes it gets
-    a row of its own, which is current from then on.
+    (PS3.4 B.2.3). The same UID with other bytes gets a row of its own, which is current from
+    then on. With the same bytes it changes nothing, unless other bytes came in between: the
+    machine's last word is current again.
     """
     values = {_COLUMN.get(name, name): value for name, value in asdict(received).items()}
     with ledger.transaction() as db:
         known = db.conn.execute(
-            "SELECT seq, sha256 FROM instance WHERE sop_instance_uid = ?",
+            f"SELECT i.seq, i.sha256, {newest('i')} AS newest FROM instance i"
+            " WHERE i.sop_instance_uid = ?",
             [received.SOPInstanceUID],
         ).fetchall()
         for row in known:
             if row["sha256"] == received.sha256:
+                if row["newest"] != row["seq"]:
+                    _stands_again(db, row["seq"])
                 return Recorded(row["seq"], duplicate=True, differs=False)
         boot = {"received_boot_id": boot_id(), "received_boot_s": boot_seconds()}
         times = {"received_at": utc_now(), **boot}
@@ -122,5 +129,19 @@ def record(ledger: Ledger, received: Received, originals: Sequence[str] = ()) ->
         db.table("job").insert({"seq": seq, "state": "queued", "tries": 0})
         detail = "same UID as an earlier object, other content" if known else ""
         event.record(db, seq, "instance", "received", detail)
+        if known:
+            _comes_last(db, seq)
         outbox.queue(db, seq, None, [(name, "original") for name in originals])
     return Recorded(seq, duplicate=False, differs=bool(known))
+
+
+def _stands_again(db: Database, seq: int) -> None:
+    event.record(db, seq, "instance", "received", "sent again: it replaces what came in between")
+    _comes_last(db, seq)
+
+
+def _comes_last(db: Database, seq: int) -> None:
+    """Events are numbered in the order of arrival, also of what has its row already."""
+    db.conn.execute(
+        "UPDATE instance SET arrival = (SELECT max(id) FROM event) WHERE seq = ?", [seq]
+    )

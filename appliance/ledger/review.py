@@ -12,6 +12,7 @@ from appliance.errors import LedgerError
 from appliance.ledger import event, outbox
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
+from appliance.ledger.current import newest, patients
 from appliance.ledger.outbox import Wanted
 
 SENDING = ("accepted", "corrected")
@@ -40,6 +41,9 @@ class Decision:
         `Geometry.to_dict()` of those chunks.
     key
         Made by the page once for a decision: the same key again is the same decision.
+    newest_review
+        Id of the loop's newest review on the screen, an undone one too; 0 when it showed none,
+        None when the page doesn't say.
     """
 
     seq: int
@@ -54,6 +58,7 @@ class Decision:
     measures: dict[str, Any] = field(default_factory=dict)
     chunks: Sequence[tuple[int, int, str]] = ()
     geometry: dict[str, Any] = field(default_factory=dict)
+    newest_review: int | None = None
 
 
 def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
@@ -77,21 +82,24 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
     Raises
     ------
     Stale
-        When the analysis, the object or its PatientID changed since the page showed it, or
-        when a decision is undone whose result has left the box.
+        When the analysis, the object or its PatientID changed since the page showed it,
+        somebody else has decided since, or a decision is undone whose result has left the box.
     Conflict
-        When the study holds objects of two PatientIDs (promise 12). Rejecting stays possible.
+        When the study holds objects of two PatientIDs (promise 12), or the object belongs to
+        no study. Rejecting stays possible.
     """
     with ledger.transaction() as db:
         known = db.conn.execute('SELECT * FROM review WHERE "key" = ?', [decision.key]).fetchone()
         if known is not None:
             return _same_again(dict(known), decision)
         analysis_id = _must_be_current(db, decision)
+        newest_review = _newest_review(db, decision.seq)
+        _must_have_seen(decision, newest_review)
         if decision.decision in SENDING:
             _must_be_one_patient(db, decision.seq)
         if decision.decision == "undone":
             _must_be_undoable(db, decision.seq)
-        review_id = _insert(db, decision, analysis_id)
+        review_id = _insert(db, decision, analysis_id, newest_review)
         outbox.withdraw(db, decision.seq)
         if decision.decision != "undone":
             superseded = [(name, "rejection") for name in outbox.reached(db, decision.seq)]
@@ -111,7 +119,7 @@ def _same_again(known: Row, decision: Decision) -> Row:
 def _must_be_current(db: Database, decision: Decision) -> int:
     row = db.conn.execute(
         "SELECT i.patient_id, i.state,"
-        " (SELECT max(seq) FROM instance WHERE sop_instance_uid = i.sop_instance_uid) AS newest,"
+        f" {newest('i')} AS newest,"
         " (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id"
         " FROM instance i WHERE i.seq = ?",
         [decision.seq],
@@ -133,16 +141,37 @@ def _must_be_current(db: Database, decision: Decision) -> int:
 
 
 def _must_be_one_patient(db: Database, seq: int) -> None:
-    patients = db.conn.execute(
-        "SELECT count(DISTINCT patient_id) FROM instance WHERE study_instance_uid ="
-        " (SELECT study_instance_uid FROM instance WHERE seq = ?) AND study_instance_uid != ''",
+    row = db.conn.execute(
+        f"SELECT i.study_instance_uid, {patients('i')} AS patients FROM instance i WHERE i.seq = ?",
         [seq],
-    ).fetchone()[0]
-    if patients > 1:
+    ).fetchone()
+    if not row["study_instance_uid"]:
+        raise Conflict(
+            "store a review",
+            "the machine sent no study with this loop",
+            "Send it again from the machine.",
+        )
+    if row["patients"] > 1:
         raise Conflict(
             "store a review",
             "this study holds loops of two patients",
             "Correct the patient on the echo machine and send the study again.",
+        )
+
+
+def _newest_review(db: Database, seq: int) -> int | None:
+    newest_id: int | None = db.conn.execute(
+        "SELECT max(id) FROM review WHERE seq = ?", [seq]
+    ).fetchone()[0]
+    return newest_id
+
+
+def _must_have_seen(decision: Decision, newest_review: int | None) -> None:
+    if decision.newest_review not in (None, newest_review or 0):
+        raise Stale(
+            "store a review",
+            "somebody has decided on this loop since you opened it",
+            "Look at it first.",
         )
 
 
@@ -160,8 +189,7 @@ def _must_be_undoable(db: Database, seq: int) -> None:
         )
 
 
-def _insert(db: Database, decision: Decision, analysis_id: int) -> int:
-    newest = db.conn.execute("SELECT max(id) FROM review WHERE seq = ?", [decision.seq])
+def _insert(db: Database, decision: Decision, analysis_id: int, parent: int | None) -> int:
     row = {name: getattr(decision, name) for name in _PLAIN}
     review_id = insert(
         db,
@@ -176,7 +204,7 @@ def _insert(db: Database, decision: Decision, analysis_id: int) -> int:
             # object again, never a second one.
             "result_sop_instance_uid": generate_uid(prefix=None),
             "result_series_instance_uid": generate_uid(prefix=None),
-            "parent": newest.fetchone()[0],
+            "parent": parent,
         },
     )
     for first_frame, frame_count, sha256 in decision.chunks:

@@ -206,3 +206,9 @@ def _settings(db: Database) -> None:
     db.table("setting").create_index(["name", "id"])
     for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
         db.execute(_FROZEN.format(table="setting", verb=verb, operation=operation, when=""))
+
+
+@migrations(name="0003_arrival")
+def _arrival(db: Database) -> None:
+    # 0, or the event that made an earlier object of this UID current again.
+    db.execute("ALTER TABLE instance ADD COLUMN arrival INTEGER NOT NULL DEFAULT 0")

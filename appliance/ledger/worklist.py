@@ -4,13 +4,13 @@ import json
 from typing import Any
 
 from appliance.ledger.connection import Ledger, Row
+from appliance.ledger.current import newest, patients
 
 # The analysis and the review in force are the newest of their instance.
-_LOOPS = """
+_LOOPS = f"""
 SELECT i.*,
-  i.seq = (SELECT max(seq) FROM instance WHERE sop_instance_uid = i.sop_instance_uid) AS current,
-  (SELECT count(DISTINCT patient_id) FROM instance
-   WHERE study_instance_uid = i.study_instance_uid AND i.study_instance_uid != '') AS patients,
+  i.seq = {newest("i")} AS current,
+  {patients("i")} AS patients,
   (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id,
   (SELECT max(id) FROM review WHERE seq = i.seq) AS review_id
 FROM instance i
@@ -38,8 +38,8 @@ def loop(ledger: Ledger, seq: int) -> Row | None:
     -------
     dict
         The columns of `instance`; `current` (False when the UID came again with other
-        content); `patients` (PatientIDs in its study); `analysis` and `review` in force or
-        None; `deliveries` of every review.
+        content); `patients` (PatientIDs in its study, of current objects only); `analysis` and
+        `review` in force or None; `deliveries` of every review.
     """
     row = ledger.read_one(f"{_LOOPS} WHERE i.seq = ?", [seq])
     return _complete(ledger, row) if row else None

@@ -28,6 +28,8 @@ log = logging.getLogger("echocart.scp")
 
 SWEEP_S = 1.0  # for files that pynetdicom left without closing its connection
 SILENCE_S = 30.0  # a peer silent inside a PDU is cut
+REQUEST_S = 10.0  # from the connection to the A-ASSOCIATE-RQ: the ARTIM timer of PS3.8 9.1.5
+UNASSOCIATED = 200  # connections that never asked for an association; each costs two threads
 IDLE_S = 900.0  # between messages: a cart may keep one association through an exam
 GRACE_S = 5.0  # for objects that are still arriving when the service is told to stop
 ABORT_S = 1.0  # for statuses and aborts on their way out
@@ -35,6 +37,19 @@ ABORT_S = 1.0  # for statuses and aborts on their way out
 
 class ListenError(ApplianceError):
     """The DICOM port can't be listened on."""
+
+
+class Receiver(AE):
+    """pynetdicom's application entity, for which silent connections are no associations."""
+
+    @property
+    def active_associations(self) -> list[Association]:
+        """Associations requested and not yet ended: what `maximum_associations` limits."""
+        return [
+            association
+            for association in super().active_associations
+            if association.requestor.primitive is not None and _is_open(association)
+        ]
 
 
 class Listener(ThreadedAssociationServer):
@@ -54,6 +69,11 @@ class Listener(ThreadedAssociationServer):
         connection, address = super().get_request()
         connection.settimeout(SILENCE_S)
         return connection, address
+
+    def verify_request(self, request: object, client_address: object) -> bool:
+        """Turn a connection away when too many wait that never asked for an association."""
+        waiting = [one for one in self.active_associations if one.requestor.primitive is None]
+        return sum(map(_is_open, waiting)) < UNASSOCIATED
 
     def stop_accepting(self) -> None:
         """Close the port; running associations go on."""
@@ -122,10 +142,11 @@ def listen(settings: Settings, store: Store) -> Listener:
     ListenError
         When the port is taken, not permitted, or the address isn't this machine's.
     """
-    ae = AE(settings.box.ae_title)
+    ae = Receiver(settings.box.ae_title)
     ae.maximum_pdu_size = settings.scp.maximum_pdu
     ae.maximum_associations = settings.scp.maximum_associations
     ae.network_timeout = IDLE_S
+    ae.acse_timeout = REQUEST_S
     ae.add_supported_context(VERIFICATION)
     handlers: list[evt.EventHandlerType] = [
         (evt.EVT_REQUESTED, accept_proposals),
@@ -162,6 +183,12 @@ def drain(listener: Listener, incoming: Path) -> None:
         if connection and connection.socket:
             # A peer that went silent inside a PDU holds a reader that no abort reaches.
             connection.close()
+
+
+def _is_open(association: Association) -> bool:
+    """Whether its connection is; the thread of one that closed early lives until its time-out."""
+    connection = association.dul.socket
+    return connection is not None and connection.socket is not None
 
 
 def _let_go(event: Event, store: Store) -> None:

@@ -58,17 +58,32 @@ def _number(loop: words.Row) -> int:
 
 def _study(loops: Sequence[words.Row]) -> dict[str, Any]:
     newest = loops[-1]
+    several = len({(loop["patient_id"], loop["patient_name"]) for loop in loops}) > 1
     shown = {
         "key": sha256(_study_key(newest).encode()).hexdigest()[:16],
-        "patient_name": words.person_name(newest["patient_name"]),
-        "patient_id": newest["patient_id"],
+        "patient_name": "Several patients" if several else _name(newest),
+        "patient_id": "" if several else newest["patient_id"],
         "time": words.machine_time(newest["content_date_time"]),
         "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
         "needs": sum(map(words.needs_eyes, loops)),
-        "warning": words.blocked(newest) if newest["patients"] > 1 else None,
-        "loops": [card(loop) for loop in loops],
+        "warning": _warning(newest),
+        "loops": [{**card(loop), "patient": _whose(loop) if several else ""} for loop in loops],
     }
     return {**shown, "digest": sha256(repr(shown).encode()).hexdigest()[:16]}
+
+
+def _name(loop: words.Row) -> str:
+    return words.person_name(loop["patient_name"])
+
+
+def _whose(loop: words.Row) -> str:
+    return f"{_name(loop)} · {loop['patient_id']}"
+
+
+def _warning(loop: words.Row) -> str | None:
+    """What stops every loop of a study, not one alone."""
+    stopped = loop["patients"] > 1 or not loop["study_instance_uid"]
+    return words.blocked(loop) if stopped and loop["current"] else None
 
 
 def card(loop: words.Row) -> dict[str, Any]:

@@ -20,16 +20,17 @@ blueprint = Blueprint("loops", __name__)
 # Fetched at once by the page's head instead of one after the other as they are imported.
 MODULES = [
     *("view.js", "api.js", "contours.js", "curve.js", "overlay.js", "panel.js", "player.js"),
-    *("correction.js", "editor.js", "pointer.js", "drafts.js", "keys.js"),
+    *("correction.js", "editor.js", "pointer.js", "drafts.js", "keys.js", "pending.js"),
 ]
 _FOR_GOOD = "private, max-age=31536000, immutable"
+_LARGEST_SEQ = 2**63 - 1  # SQLite's largest integer
 _NO_LOOP = "There is no such loop on this box."
 _NO_CONTOURS = "This loop has no contours."
 
 
 def find(seq: int) -> dict[str, Any]:
     """Return a loop's row, or refuse with 404."""
-    loop = worklist.loop(here().ledger, seq)
+    loop = worklist.loop(here().ledger, seq) if seq <= _LARGEST_SEQ else None
     if loop is None:
         raise Refused(HTTPStatus.NOT_FOUND, _NO_LOOP)
     return loop
@@ -57,6 +58,8 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
     """Describe a loop for the viewer."""
     ledger = here().ledger
     version = worklist.version(ledger)
+    # Read before what is shown of reviews: a decision in between is refused, never missed.
+    decided = worklist.reviews(ledger, loop["seq"])
     analysis = worklist.latest_analysis(ledger, loop["seq"])
     siblings = worklist.study(ledger, loop["study_instance_uid"]) or [loop]
     if not loop["study_instance_uid"]:
@@ -69,6 +72,8 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
         "state": loop["state"],
         "status": words.status(loop),
         "blocked": words.blocked(loop),
+        "superseded": not loop["current"],
+        "newest_review": decided[-1]["id"] if decided else 0,
         "words": words.why(loop) or _progress(loop, analysis),
         "patient_id": loop["patient_id"],
         "patient": {
@@ -250,10 +255,10 @@ def frames(seq: int) -> Response:
 def contours(seq: int) -> Response:
     """Return contours as packed: the model's so far, or with `review=<id>` what that one says."""
     box, loop = here(), find(seq)
-    review_id = request.args.get("review", type=int)
+    review_id = _id("review")
     if review_id is not None:
         return _reviewed_contours(seq, review_id)
-    analysis_id = request.args.get("analysis", type=int)
+    analysis_id = _id("analysis")
     analysis = (
         worklist.analysis(box.ledger, analysis_id)
         if analysis_id is not None
@@ -263,6 +268,12 @@ def contours(seq: int) -> Response:
         raise Refused(HTTPStatus.NOT_FOUND, _NO_CONTOURS)
     packed = box.contours.of_analysis(box.ledger, box.spool, analysis)
     return _packed(packed, for_good=analysis["state"] == "sealed" and analysis_id is not None)
+
+
+def _id(name: str) -> int | None:
+    """An id of the address; one that no row can have is 0, which none has."""
+    wanted = request.args.get(name, type=int)
+    return wanted if wanted is None or abs(wanted) <= _LARGEST_SEQ else 0
 
 
 def _reviewed_contours(seq: int, review_id: int) -> Response:

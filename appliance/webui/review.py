@@ -1,6 +1,7 @@
 """Accept, correct, reject, undo: one POST, one immutable row, refused when what was shown has changed."""
 
 import math
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -11,6 +12,7 @@ from flask.wrappers import Response
 from flask_login import current_user
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from appliance import masks
 from appliance.ledger import review as reviews
 from appliance.ledger import worklist
 from appliance.ledger.review import Conflict, Decision, Stale
@@ -21,8 +23,11 @@ from appliance.webui.loops import find
 
 blueprint = Blueprint("review", __name__)
 
+_LARGEST_ID = 2**63 - 1  # SQLite's largest integer
 _FEWEST_POINTS, _MOST_POINTS = 3, 512
+_FRAME_KEY = re.compile(r"[0-9]{1,9}", re.ASCII)
 _EDGE_PX = 0.5  # a pixel's centre is a whole number: the image ends half a pixel further out
+_DIMENSIONS = 2
 _WITHOUT_MASKS = ("rejected", "undone")
 _NOT_UNDERSTOOD = "The page sent something this box doesn't understand. Reload it and try again."
 _RESULT = {
@@ -47,7 +52,8 @@ class _Posted(BaseModel):
     reason: str = Field("", max_length=200)
     ed_frame: Annotated[int, Field(strict=True)] | None = None
     es_frame: Annotated[int, Field(strict=True)] | None = None
-    base_review: Annotated[int, Field(strict=True)] | None = None
+    base_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
+    newest_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
     contours: dict[str, dict[str, Pairs]] = Field(default_factory=dict)
 
 
@@ -139,7 +145,7 @@ def _drawn(contours: Mapping[str, Mapping[str, Pairs]], analysis: words.Row) -> 
     geometry = analysis["geometry"]
     drawn: dict[int, dict[int, Polygon]] = {}
     for frame, lines in contours.items():
-        if not (frame.isascii() and frame.isdigit()) or int(frame) >= analysis["frames"]:
+        if not _FRAME_KEY.fullmatch(frame) or int(frame) >= analysis["frames"]:
             _refuse("A contour names a frame that is not in this loop.")
         for label, points in lines.items():
             if label not in known:
@@ -158,6 +164,9 @@ def _polygon(points: Pairs, rows: int, columns: int) -> Polygon:
     limit = np.array([columns, rows]) - _EDGE_PX
     if (line < -_EDGE_PX).any() or (line > limit).any():
         _refuse("A contour leaves the image.")
+    drawn = np.rint(line * masks.SUBPIXELS)  # as it will be drawn
+    if np.linalg.matrix_rank(drawn - drawn[0]) < _DIMENSIONS:
+        _refuse("A contour encloses nothing.")
     return line
 
 
@@ -174,6 +183,7 @@ def _decision(posted: _Posted, seq: int, correction: Correction | None) -> Decis
         reviewer=current_user.id,
         key=posted.key,
         reason=reason,
+        newest_review=posted.newest_review,
         ed_frame=_frame(correction, "ed_frame"),
         es_frame=_frame(correction, "es_frame"),
         measures=correction.measures if correction else {},

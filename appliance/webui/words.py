@@ -39,6 +39,7 @@ _STATUS = {
     "corrected": ("corrected", "✓", "good"),
     "rejected": ("rejected", "✕", "quiet"),
 }
+_REPLACED = {"word": "replaced by a newer one", "sign": "–", "tone": "quiet"}
 _DELIVERY = {
     "queued": ("on its way to {name}", "○", "quiet"),
     "sent": ("sent to {name}, not proven yet", "◐", "quiet"),
@@ -101,6 +102,8 @@ def status(loop: Row) -> dict[str, str]:
     if loop["state"] == "analysed" and review and review["analysis_id"] == loop["analysis"]["id"]:
         word, sign, tone = _STATUS[review["decision"]]
         return {"word": f"{word} {review['reviewer']}", "sign": sign, "tone": tone}
+    if not loop["current"]:
+        return dict(_REPLACED)
     word, sign, tone = _STATUS.get(loop["state"], (loop["state"], "?", "quiet"))
     return {"word": word, "sign": sign, "tone": tone}
 
@@ -108,7 +111,7 @@ def status(loop: Row) -> dict[str, str]:
 def needs_eyes(loop: Row) -> bool:
     """Tell whether a person should look: measured and not decided on, or set aside."""
     if loop["state"] == "quarantined":
-        return True
+        return bool(loop["current"])
     review = loop["review"]
     decided = review is not None and review["analysis_id"] == (loop["analysis"] or {}).get("id")
     return loop["state"] == "analysed" and loop["current"] and not decided
@@ -138,6 +141,11 @@ def blocked(loop: Row) -> str | None:
         return (
             "This study holds loops of two patients. Nothing can be accepted until the patient"
             " is corrected on the echo machine and the study sent again."
+        )
+    if not loop["study_instance_uid"]:
+        return (
+            "The machine sent no study with this loop: it can't be delivered."
+            " Send it again from the machine."
         )
     return None
 
@@ -204,7 +212,7 @@ def in_force(loop: Row) -> Row | None:
 def undoable(loop: Row) -> bool:
     """Tell whether the decision in force can be undone: nothing of it has left the box."""
     review = loop["review"]
-    return review is not None and all(
+    return bool(review is not None and loop["current"]) and all(
         row["state"] in ("queued", "withdrawn")
         for row in loop["deliveries"]
         if row["review_id"] == review["id"]
@@ -237,9 +245,14 @@ def _mark(name: str, rows: list[Row]) -> dict[str, str]:
         text = _TAKEN_BACK
     title = text.format(name=name, problem=row["problem"])
     title = sentence(f"{title[0].upper()}{title[1:]}")
-    if row["problem"] and row["state"] in _ON_ITS_WAY:
-        when = f"since {clock(row['queued_at'])}"
+    stuck = [other for other in newest if other["problem"] and other["state"] in _ON_ITS_WAY]
+    refused = [other for other in newest if other["state"] == "refused"]
+    if stuck:
+        when = f"since {clock(min(other['queued_at'] for other in stuck))}"
         title = f"Not delivered to {name} {when}. It will go on trying."
+        sign, tone = "▲", "attention"
+    elif refused and row["state"] in _ON_ITS_WAY:
+        title = f"{title} Not all of it: {sentence(refused[0]['problem'])}"
         sign, tone = "▲", "attention"
     return {"word": name, "sign": sign, "tone": tone, "title": title}
 

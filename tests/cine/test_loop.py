@@ -149,6 +149,23 @@ def test_a_wrong_frame_count_gives_the_frames_there_are(opened, syntax, declared
     assert f"9 frames, not the {declared}" in cine.notes[0]
 
 
+@pytest.mark.parametrize("said", ["0", "-3", None])
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, JPEGBaseline8Bit])
+def test_a_loop_that_does_not_say_its_frames_is_no_still_image(opened, syntax, said):
+    cine = opened(small(frames=12, transfer_syntax=syntax, elements={"NumberOfFrames": said}))
+    assert cine.frames == 12
+    assert cine.refusal() is None
+    assert cine.notes == (
+        "The machine didn't say how many frames there are; the 12 found are used.",
+    )
+
+
+def test_a_still_image_that_does_not_say_its_frames_stays_one(opened):
+    cine = opened(small(frames=1, elements={"NumberOfFrames": None}))
+    assert (cine.frames, cine.notes) == (1, ())
+    assert "still image" in cine.refusal()
+
+
 def test_native_pixels_shorter_than_announced_give_their_whole_frames(opened):
     cine = opened(small(declared_frames=12))
     assert cine.frames == 9

@@ -1,12 +1,16 @@
 import logging
+import os
+import sqlite3
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from appliance import labels
 from appliance.engine.worker import LEASE_S
 from appliance.errors import BackendError, SpoolError
-from appliance.ledger import analysis, worklist
+from appliance.ledger import analysis, event, worklist
 from appliance.measures import Measures
 from tests.box import Box
 from tests.phantom import cine_loop
@@ -91,6 +95,13 @@ def test_no_outline_of_what_is_no_heart_is_ever_stored(bench, shared_data):
     assert worklist.latest_analysis(bench.ledger, seq) is None
 
 
+@pytest.mark.parametrize("elements", [{"PhotometricInterpretation": "CMYK"}, {"Rows": 9000}])
+def test_a_reason_is_a_whole_sentence(bench, tmp_path, elements):
+    found = bench.analyse(write(tmp_path, frames=12, elements=elements))
+    assert found["state"] == "kept"
+    assert found["reason"].endswith(".")
+
+
 def test_a_damaged_file_in_the_spool_is_kept_and_said(bench, tmp_path):
     seq = bench.receive(write(tmp_path))
     path = bench.spool.object_path(bench.loop(seq)["sha256"])
@@ -150,6 +161,65 @@ def test_a_full_disk_is_waited_for_and_costs_no_try(bench, tmp_path, monkeypatch
     bench.worker.work_once()
     assert bench.loop(seq)["state"] == "analysed"
     assert len(refused) == 5
+
+
+@contextmanager
+def small_file_system(folder, size):
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small file system can't be mounted here (not root)")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_the_engine_outlives_a_ledger_that_has_no_room(tmp_path):
+    with small_file_system(tmp_path / "box", "64m") as root, Box(root, services=()) as box:
+        from tests.engine.conftest import Bench
+
+        filler = root / "filler"
+        box.start("engine")
+        loops = Bench(box.settings.box.state_dir, None, None)  # only to receive
+        seq = loops.receive(cine_loop(frames=20, rows=240, columns=320).write(tmp_path / "a.dcm"))
+        _fill(filler)
+        box.wait_for(lambda: "loops wait: the ledger can't be used" in box.log("engine"), "it")
+        filler.unlink()
+        (row,) = box.wait_settled(1)
+        assert (row["seq"], row["state"]) == (seq, "analysed")
+        assert box.stop("engine") == 0
+        assert "Traceback" not in box.log("engine")
+
+
+def _fill(path):
+    with path.open("wb", buffering=0) as stream, suppress(OSError):
+        while True:
+            stream.write(bytes(4096))
+
+
+def test_a_ledger_without_room_says_nothing_against_the_loop(bench, tmp_path):
+    seq = bench.receive(write(tmp_path, frames=12))
+    connection = bench.ledger.db.conn
+    pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    for _ in range(4):  # more often than a loop is tried
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+        fill_events(bench.ledger)
+        with pytest.raises(sqlite3.OperationalError, match="full"):
+            bench.worker.work_once()
+        connection.execute("PRAGMA max_page_count = 100000")
+        bench.worker.give_back()
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+    assert bench.loop(seq)["state"] == "received"
+    assert bench.worker.work_once()
+    assert bench.loop(seq)["state"] == "analysed"
+
+
+def fill_events(ledger):
+    with suppress(sqlite3.OperationalError):
+        while True:
+            with ledger.transaction() as db:
+                event.record(db, 1, "analysis", "chunk", "")
 
 
 def test_a_lost_lease_stops_the_work_and_stores_nothing_more(bench, tmp_path, backend, monkeypatch):

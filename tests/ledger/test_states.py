@@ -196,6 +196,69 @@ def test_a_study_of_two_patients_blocks_accept_but_not_reject(ledger):
     assert worklist.deliveries(ledger, seq) == []
 
 
+def test_a_study_sent_again_under_one_patient_can_be_accepted(ledger):
+    """The block is lifted by what it asks for: the patient corrected, the study sent again."""
+    reception.record(ledger, received(PatientID="P2"))
+    reception.record(ledger, received(uid="1.2.4", sha256="b" * 64))
+    assert {row["patients"] for row in worklist.loops(ledger)} == {2}
+    first, sha256 = analysed(ledger, received(sha256="c" * 64))
+    reception.record(ledger, received(uid="1.2.4", sha256="d" * 64))
+    assert {row["patients"] for row in worklist.loops(ledger)} == {1}
+    review.record(ledger, decision(first, sha256), USB)
+    assert worklist.loop(ledger, first)["review"]["decision"] == "accepted"
+
+
+def test_an_object_that_comes_back_after_another_content_is_current_again(ledger):
+    seq, sha256 = analysed(ledger)
+    between = reception.record(ledger, received(sha256="b" * 64))
+    back = reception.record(ledger, received())
+    assert (back.seq, back.duplicate) == (seq, True)
+    assert worklist.loop(ledger, seq)["current"]
+    assert not worklist.loop(ledger, between.seq)["current"]
+    review.record(ledger, decision(seq, sha256), USB)
+    last = reception.record(ledger, received(sha256="d" * 64))
+    assert worklist.loop(ledger, last.seq)["current"]
+    assert not worklist.loop(ledger, seq)["current"]
+
+
+def test_a_loop_without_a_study_can_only_be_rejected(ledger):
+    seq, sha256 = analysed(ledger, received(StudyInstanceUID=""))
+    for sending in ("accepted", "corrected"):
+        with pytest.raises(Conflict, match="sent no study with this loop"):
+            review.record(ledger, decision(seq, sha256, decision=sending), USB)
+    review.record(ledger, decision(seq, sha256, decision="rejected"), USB)
+
+
+def test_a_decision_is_refused_when_somebody_decided_since_the_page_was_opened(ledger):
+    seq, sha256 = analysed(ledger)
+    unseen = replace(decision(seq, sha256), newest_review=0)
+    first = review.record(ledger, unseen, USB)
+    assert review.record(ledger, unseen, USB) == first, "the same key is the same decision"
+    with pytest.raises(Stale, match="somebody has decided on this loop since you opened it"):
+        review.record(ledger, replace(unseen, key="k2"), USB)
+    undo = decision(seq, sha256, key="k3", decision="undone")
+    undone = review.record(ledger, replace(undo, newest_review=first["id"]), USB)
+    with pytest.raises(Stale, match="somebody has decided"):
+        review.record(ledger, replace(unseen, key="k4", newest_review=first["id"]), USB)
+    again = review.record(ledger, replace(unseen, key="k5", newest_review=undone["id"]), USB)
+    assert again["parent"] == undone["id"]
+    review.record(ledger, decision(seq, sha256, key="k6"), USB)  # an older page says nothing
+
+
+def receive_many(ledger: Ledger) -> None:
+    for number in range(1000):
+        reception.record(ledger, received(uid=f"1.2.{number}"))
+
+
+def test_a_ledger_that_was_full_works_again_in_the_same_thread(ledger):
+    pages = ledger.db.conn.execute("PRAGMA page_count").fetchone()[0]
+    ledger.db.conn.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(sqlite3.OperationalError, match="full"):
+        receive_many(ledger)
+    ledger.db.conn.execute("PRAGMA max_page_count = 100000")
+    assert not reception.record(ledger, received(uid="1.2.2000")).duplicate
+
+
 def test_a_second_review_names_its_parent_and_withdraws_what_has_not_left(ledger):
     seq, sha256 = analysed(ledger)
     first = review.record(ledger, decision(seq, sha256), USB)

@@ -12,7 +12,10 @@ from appliance.scu import Outcome, send
 from appliance.spool import Spool
 from tests.box import REPOSITORY, Box
 from tests.scp.objects import ULTRASOUND, data_set_bytes, write_object
-from tests.scp.peer import EXPLICIT, RELEASE, Peer
+from tests.scp.peer import EXPLICIT, IMPLICIT, RELEASE, Peer
+
+VERIFICATION = "1.2.840.10008.1.1"
+ACCEPTED, REFUSED = 2, 3  # A-ASSOCIATE-AC and -RJ (PS3.8 9.3)
 
 
 def start_and_fail(box: Box) -> list[str]:
@@ -124,6 +127,26 @@ def test_half_open_connections_do_not_keep_others_out(receiver: Box, tmp_path: P
     assert sent.outcome is Outcome.STORED
     for peer in half_open:
         peer.socket.close()
+
+
+def test_silent_connections_are_no_associations(tmp_path: Path) -> None:
+    with Box(tmp_path, ["scp"]) as box:
+        silent = [Peer(box.dicom_port) for _ in range(60)]  # more than maximum_associations
+        with Peer(box.dicom_port) as peer:
+            assert peer.associate([(VERIFICATION, [IMPLICIT])])[0] == ACCEPTED
+        for one in silent:
+            one.socket.close()
+        with Peer(box.dicom_port) as peer:
+            assert peer.associate([(VERIFICATION, [IMPLICIT])])[0] == ACCEPTED
+
+
+def test_associations_beyond_the_limit_are_refused(tmp_path: Path) -> None:
+    with Box(tmp_path, ["scp"]) as box:
+        busy = [Peer(box.dicom_port) for _ in range(51)]
+        answers = [peer.associate([(VERIFICATION, [IMPLICIT])])[0] for peer in busy]
+        assert answers == [ACCEPTED] * 50 + [REFUSED]
+        for peer in busy:
+            peer.socket.close()
 
 
 def test_a_release_is_answered(receiver: Box) -> None:

@@ -1,7 +1,9 @@
 """Success means kept; anything else leaves nothing behind and tells the sender."""
 
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from appliance.scp.store import Announced, MismatchError, NoRoomError, Store, st
 from appliance.scu import Outcome, send
 from appliance.spool import Spool, hash_file
 from tests.box import Box
+from tests.dcmtk import dcmtk
 from tests.scp.objects import ULTRASOUND, data_set_bytes, write_object
 from tests.scp.peer import ABORT, EXPLICIT, Peer
 
@@ -45,15 +48,27 @@ def store(box: Box, data: bytes, uid: str, SOPClassUID: str = ULTRASOUND) -> int
 
 
 @pytest.mark.usefixtures("dcmtk")
+@pytest.mark.parametrize("name", ["storescu", "echoscu", "storescp"])
+def test_dcmtk_is_found_behind_the_tools_of_an_active_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    other = tmp_path / name
+    other.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pynetdicom {name} "$@"\n')
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Path(dcmtk(name)).parent != tmp_path
+
+
+@pytest.mark.usefixtures("dcmtk")
 def test_dcmtk_echo_is_answered(receiver: Box) -> None:
-    done = subprocess.run(["echoscu", "127.0.0.1", str(receiver.dicom_port)], check=False)
+    done = subprocess.run([dcmtk("echoscu"), "127.0.0.1", str(receiver.dicom_port)], check=False)
     assert done.returncode == 0
 
 
 @pytest.mark.usefixtures("dcmtk")
 def test_dcmtk_delivers_the_same_frames(receiver: Box, real_loop: Path) -> None:
     target = ["127.0.0.1", str(receiver.dicom_port)]
-    subprocess.run(["storescu", "-R", "-xy", *target, str(real_loop)], check=True)
+    subprocess.run([dcmtk("storescu"), "-R", "-xy", *target, str(real_loop)], check=True)
     sent = dcmread(real_loop)
     (path, *_) = stored(receiver, sent.SOPInstanceUID)
     kept = dcmread(path)
@@ -67,7 +82,7 @@ def test_dcmtk_delivers_every_real_file(receiver: Box, shared_data: Path) -> Non
     before = object_count(receiver)
     target = ["127.0.0.1", str(receiver.dicom_port)]
     done = subprocess.run(
-        ["dcmsend", "-v", "--decompress-never", "--no-uid-checks", *target, *map(str, files)],
+        [dcmtk("dcmsend"), "-v", "--decompress-never", "--no-uid-checks", *target, *map(str, files)],
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     answers = [line for line in done.stdout.splitlines() + done.stderr.splitlines()

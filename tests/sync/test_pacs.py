@@ -20,6 +20,7 @@ from appliance.scu import send
 from appliance.sync.destinations import Absent, Proof, Unproven, Unreachable
 from appliance.sync.pacs import Pacs
 from tests.box import REPOSITORY, Box, free_port
+from tests.dcmtk import dcmtk
 from tests.orthanc import PASSWORD, USER, Orthanc
 from tests.sync.material import write_source
 from tests.sync.servers import (
@@ -45,7 +46,7 @@ def storescp(folder: Path, *options: str):
     """DCMTK's receiver: it knows no C-GET."""
     port = free_port()
     folder.mkdir(exist_ok=True)
-    process = subprocess.Popen(["storescp", *options, "-od", folder, str(port)])
+    process = subprocess.Popen([dcmtk("storescp"), *options, "-od", folder, str(port)])
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
             assert process.poll() is None
@@ -128,7 +129,7 @@ def test_a_pacs_may_correct_whose_object_it_is_and_nothing_else(
             pacs.prove(item)
 
 
-def test_a_pacs_that_gives_nothing_back_is_told_as_such(tmp_path, dcmtk, real_loop):
+def test_a_pacs_that_gives_nothing_back_is_told_as_such(tmp_path, real_loop):
     item = as_original(real_loop)
     with storescp(tmp_path / "there", "+xa", "+B") as port:
         pacs = pacs_of(port)
@@ -140,7 +141,7 @@ def test_a_pacs_that_gives_nothing_back_is_told_as_such(tmp_path, dcmtk, real_lo
     assert data_set_of(copy) == data_set_of(item.path)
 
 
-def test_a_class_the_pacs_refuses_is_named(tmp_path, dcmtk):
+def test_a_class_the_pacs_refuses_is_named(tmp_path):
     profile = tmp_path / "storescp.cfg"
     profile.write_text(
         "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = LittleEndianExplicit\n"

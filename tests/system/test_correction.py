@@ -16,6 +16,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from appliance import labels, masks
 from tests.box import Box
 from tests.browser import hand
+from tests.dcmtk import dcmtk
 from tests.phantom import Phantom, cine_loop
 
 LV = 1
@@ -75,7 +76,7 @@ def test_what_was_dragged_by_mouse_and_finger_is_in_the_seg_to_the_pixel(
 ) -> None:
     path = loop.write(tmp_path / "loop.dcm")
     with Box(tmp_path / "box") as box:
-        command = ["storescu", "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port)]
+        command = [dcmtk("storescu"), "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port)]
         subprocess.run([*command, str(path)], check=True)
         box.wait_settled(1)
         model = labels.of_analysis(box.ledger, box.spool, box.loops()[0]["analysis"]["id"])

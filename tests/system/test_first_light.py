@@ -18,6 +18,7 @@ from appliance.dimse import AssociationError
 from appliance.part10 import read_header
 from appliance.uids import derived_uid
 from tests.box import REPOSITORY, Box
+from tests.dcmtk import dcmtk
 from tests.phantom import cine_loop
 
 LOOPS = 4  # a killing
@@ -36,10 +37,11 @@ def logs_are_clean(box: Box) -> None:
         assert box.processes[name].poll() is None, f"{name} ended:\n{log}"
 
 
-def test_every_real_file_ends_as_analysed_or_kept_with_a_reason(tmp_path, shared_data, dcmtk):
+def test_every_real_file_ends_as_analysed_or_kept_with_a_reason(tmp_path, shared_data):
     files = sorted(shared_data.rglob("*.dcm"))
+    dcmsend = dcmtk("dcmsend")
     with Box(tmp_path) as box:
-        command = ["dcmsend", "-nuc", "--no-halt", "-aec", "ECHOCART", "127.0.0.1"]
+        command = [dcmsend, "-nuc", "--no-halt", "-aec", "ECHOCART", "127.0.0.1"]
         subprocess.run([*command, str(box.dicom_port), *map(str, files)], check=True)
         uids = {pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in files}
         box.wait_settled(len(uids))

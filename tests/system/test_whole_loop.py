@@ -23,6 +23,7 @@ from appliance.manifest import current_model
 from models import corrections
 from tests.box import REPOSITORY, Box
 from tests.browser import hand
+from tests.dcmtk import dcmtk
 from tests.orthanc import PASSWORD, USER, Orthanc
 from tests.phantom import cine_loop
 
@@ -50,8 +51,7 @@ def box(servers, tmp_path_factory):
 @pytest.fixture(scope="module")
 def corrected(box, tmp_path_factory):
     """One loop on its way: sent by DCMTK, two frames corrected in Chromium, everything delivered."""
-    if shutil.which("storescu") is None:
-        pytest.skip("storescu is not installed: apt install dcmtk")
+    storescu = dcmtk("storescu")
     loop = cine_loop(
         frames=20,
         seed=5,
@@ -61,7 +61,7 @@ def corrected(box, tmp_path_factory):
         PatientID="ZX81-PATIENT",
     )
     path = loop.write(tmp_path_factory.mktemp("loop") / "loop.dcm")
-    command = ["storescu", "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port)]
+    command = [storescu, "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port)]
     subprocess.run([*command, str(path)], check=True)
     (row,) = box.wait_settled(1)
     correct(box, row)

@@ -1,5 +1,11 @@
 /** Everything that goes over the wire. */
 
+const RETRY_MS = 2000;
+const TRIES = 3; // of what the box answers with a failure of its own
+
+/** @param {number} ms */
+export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
 /** What the box answered instead of doing it: a sentence for a person. */
 export class Problem extends Error {
   /**
@@ -32,11 +38,39 @@ async function request(url, options = {}) {
 }
 
 /**
+ * Do something over the wire until it has worked; throw what more tries can't mend.
+ * @template T
+ * @param {() => Promise<T>} action
+ * @param {(problem: Problem) => void} [tell] called before each new try
+ * @returns {Promise<T>}
+ */
+export async function persist(action, tell = () => {}) {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await action();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+      const final = problem.status >= 500 ? tries >= TRIES : problem.status > 0;
+      if (final) throw problem;
+      tell(problem);
+      await pause(RETRY_MS);
+    }
+  }
+}
+
+/** The rest of an answer; a connection cut in the middle of it is a Problem too. */
+function whole(reading) {
+  return reading.catch(() => {
+    throw new Problem('The box does not answer.', 0);
+  });
+}
+
+/**
  * @param {string} url
  * @returns {Promise<any>}
  */
 export async function getJSON(url) {
-  return (await request(url)).json();
+  return whole((await request(url)).json());
 }
 
 /**
@@ -44,7 +78,7 @@ export async function getJSON(url) {
  * @returns {Promise<string>}
  */
 export async function getText(url) {
-  return (await request(url)).text();
+  return whole((await request(url)).text());
 }
 
 /**
@@ -52,7 +86,7 @@ export async function getText(url) {
  * @returns {Promise<ArrayBuffer>}
  */
 export async function getBytes(url) {
-  return (await request(url)).arrayBuffer();
+  return whole((await request(url)).arrayBuffer());
 }
 
 /**
@@ -64,7 +98,7 @@ export async function post(url, body) {
   const token = document.querySelector('meta[name=csrf-token]').content;
   const headers = { 'Content-Type': 'application/json', 'X-CSRFToken': token };
   const options = { method: 'POST', headers, body: JSON.stringify(body) };
-  return (await request(url, options)).json();
+  return whole((await request(url, options)).json());
 }
 
 /**
@@ -96,7 +130,7 @@ class Bytes {
 
   async take(length) {
     while (this.#held < length) {
-      const { value, done } = await this.#reader.read();
+      const { value, done } = await whole(this.#reader.read());
       if (done) throw new Problem('The loop did not arrive whole. Reload the page.', 0);
       this.#parts.push(value);
       this.#held += value.length;

@@ -10,18 +10,22 @@ const byId = (id) => document.getElementById(id);
 export class Correction {
   #view;
   #onChange;
+  #may;
 
   /**
    * @param {import('./view.js').View} view
    * @param {() => void} onChange called when it begins, changes or ends
+   * @param {() => boolean} may whether anything may be changed now
    */
-  constructor(view, onChange) {
+  constructor(view, onChange, may) {
     this.#view = view;
     this.#onChange = onChange;
+    this.#may = may;
     pointer.drag(byId('overlay'), view.overlay, {
-      may: () => Boolean(view.editor),
+      may: () => Boolean(view.editor) && may(),
       grab: (x, y, reach) => this.#grab(x, y, reach),
       drag: (x, y) => {
+        if (!may()) return;
         view.editor.drag(x, y);
         view.drawContours();
       },
@@ -45,8 +49,11 @@ export class Correction {
 
   /** Begin with what is shown, and with what was drawn on it before a reload. */
   begin() {
+    if (!this.#view.editor && this.#may()) this.#open();
+  }
+
+  #open() {
     const view = this.#view;
-    if (view.editor || !view.state.analysis?.sha256) return;
     view.player.pause();
     view.hidden = false;
     this.base = view.shown;
@@ -68,6 +75,7 @@ export class Correction {
 
   /** Take everything back, or leave when nothing is drawn: no work is lost by one tap. */
   back() {
+    if (!this.#may()) return;
     if (!this.changed) this.leave();
     else {
       this.#view.editor.clear();
@@ -78,10 +86,11 @@ export class Correction {
   /** Take up what was drawn before a reload. */
   async restore() {
     const { state } = this.#view;
+    if (state.blocked) return;
     const draft = state.analysis?.sha256 && drafts.load(state.analysis.sha256);
     if (!draft || !state.annotations.some(({ id }) => id === draft.base)) return;
     await this.#view.show(draft.base);
-    this.begin();
+    this.#open();
     const first = this.#view.editor.frames[0];
     if (first !== undefined) this.#view.player.seek(first);
   }
@@ -100,12 +109,12 @@ export class Correction {
 
   /** Take one step back. */
   undo() {
-    this.#go(this.#view.editor?.undo());
+    if (this.#may()) this.#go(this.#view.editor?.undo());
   }
 
   /** Take the step again. */
   redo() {
-    this.#go(this.#view.editor?.redo());
+    if (this.#may()) this.#go(this.#view.editor?.redo());
   }
 
   /**
@@ -113,8 +122,9 @@ export class Correction {
    * @param {'ed' | 'es'} what
    */
   mark(what) {
+    if (!this.#may()) return;
     this.begin();
-    this.#view.editor?.mark(what, this.#view.player.frame);
+    this.#view.editor.mark(what, this.#view.player.frame);
     this.#changed();
   }
 
@@ -150,10 +160,12 @@ export class Correction {
     const { editor, player } = this.#view;
     if (!editor) return;
     const count = editor.frames.length;
-    byId('undo').disabled = !editor.canUndo;
-    byId('redo').disabled = !editor.canRedo;
+    const may = this.#may();
+    for (const id of ['set-ed', 'set-es', 'back-out']) byId(id).disabled = !may;
+    byId('undo').disabled = !may || !editor.canUndo;
+    byId('redo').disabled = !may || !editor.canRedo;
     byId('back-out').textContent = editor.changed ? 'Take all back' : 'Leave';
-    byId('reset').disabled = !editor.frames.includes(player.frame);
+    byId('reset').disabled = !may || !editor.frames.includes(player.frame);
     const kept = this.kept ? 'Kept on this tablet until you save.' : 'Not kept: save soon.';
     const changed = count === 1 ? '1 frame changed. ' : `${count} frames changed. `;
     byId('changed').textContent = editor.changed ? changed + kept : 'Nothing changed yet.';
@@ -167,6 +179,7 @@ export class Correction {
     byId('set-es').addEventListener('click', () => this.mark('es'));
     byId('back-out').addEventListener('click', () => this.back());
     byId('reset').addEventListener('click', () => {
+      if (!this.#may()) return;
       view.editor.reset(view.player.frame);
       this.#changed();
     });

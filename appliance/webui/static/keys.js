@@ -1,9 +1,15 @@
 /** The keyboard: one table from key to action. */
 
+// Held down, these go on; any other key counts once for each time it is pressed.
+const REPEATING = ['ArrowLeft', 'ArrowRight', 'z', 'Shift+z'];
+
 /**
  * @param {Record<string, () => void>} actions key as `KeyboardEvent.key`, "Shift+" before it when held
+ * @param {() => boolean} ready false while a key pressed may still be meant for the page before
  */
-export function listen(actions) {
+export function listen(actions, ready) {
+  const stale = new Set(); // keys down since before the page was ready: to be let go first
+  document.addEventListener('keyup', ({ code }) => stale.delete(code));
   document.addEventListener('keydown', (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (document.querySelector('dialog[open]') || event.target.matches('input, textarea')) return;
@@ -14,6 +20,8 @@ export function listen(actions) {
     const action = actions[shift + letter];
     if (!action) return;
     event.preventDefault();
-    action();
+    if (REPEATING.includes(shift + letter)) action();
+    else if (event.repeat || !ready()) stale.add(event.code);
+    else if (!stale.has(event.code)) action();
   });
 }

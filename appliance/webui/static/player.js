@@ -26,6 +26,8 @@ export class Player {
     this.speed = 1;
     this.dropped = 0;
     this.readable = undefined;
+    /** Whether any picture has stood. */
+    this.pictured = false;
     /** Resolves when the first picture stands. */
     this.begun = new Promise((resolve) => (this.#begin = resolve));
     this.frame = 0;
@@ -154,6 +156,7 @@ export class Player {
     else this.#context.fillRect(0, 0, canvas.width, canvas.height);
     this.#shown = frame;
     this.readable = entry.bitmap !== null;
+    this.pictured ||= this.readable;
     this.#begin();
     this.onShow(frame);
     if (!this.playing) this.#decodeAround(frame);

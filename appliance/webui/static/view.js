@@ -1,6 +1,6 @@
 /** What is on the screen: one frame, one annotation, and the places that tell about them. */
 
-import { getBytes } from './api.js';
+import { getBytes, persist } from './api.js';
 import { Contours } from './contours.js';
 import { Curve } from './curve.js';
 import { Overlay } from './overlay.js';
@@ -46,6 +46,11 @@ export class View {
   /** @returns {object | undefined} the annotation on the image */
   get shown() {
     return this.state.annotations.find(({ id }) => id === this.#shown);
+  }
+
+  /** @returns {boolean} whether a picture and the contours of what is shown have come */
+  get visible() {
+    return this.player.pictured && this.#contours.has(this.#shown);
   }
 
   /** @returns {{label: number, name: string, colour: string}[]} */
@@ -167,7 +172,8 @@ export class View {
   async #fetch({ id, contours: url }) {
     if (this.#contours.get(id)?.url === url) return;
     const labels = this.structures.map(({ label }) => label);
-    this.#contours.set(id, { url, contours: new Contours(await getBytes(url), labels) });
+    const bytes = await persist(() => getBytes(url));
+    this.#contours.set(id, { url, contours: new Contours(bytes, labels) });
   }
 
   #shapes(standing) {

@@ -1,27 +1,30 @@
 /** The viewer's page: loads a loop, listens to fingers and keys, and sends the decision. */
 
-import { Problem, frames, getJSON, post } from './api.js';
+import { frames, getJSON, pause, persist } from './api.js';
 import { Correction } from './correction.js';
 import * as drafts from './drafts.js';
 import * as keys from './keys.js';
+import * as pending from './pending.js';
 import { View } from './view.js';
 
 const POLL_MS = 1000;
-const RETRY_MS = 2000;
 const HEAD_START_MS = 300;
 const GUARD_MS = 500; // the second half of a double tap must not accept the next loop
 
 const byId = (id) => document.getElementById(id);
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const opened = performance.now();
 
 const view = new View(JSON.parse(byId('state').textContent));
 const { player } = view;
-const correction = new Correction(view, tellActions);
+const correction = new Correction(view, tellActions, mayCorrect);
 let sending = false;
+let missing = view.state.urls.frames ? '' : 'The pictures of this loop can’t be read.';
 let version = view.state.version;
 
-view.onFrame = () => correction.tell();
+view.onFrame = () => {
+  correction.tell();
+  if (isReady() && byId('reject').disabled) tellActions();
+};
 view.onUndo = () => decide('undone');
 
 function say(text, tone = '') {
@@ -34,76 +37,101 @@ function complain(sentence) {
   byId('problem').hidden = !sentence;
 }
 
+function isReady() {
+  return document.body.dataset.ready === 'true';
+}
+
+/** Nobody decides on what can't be seen, or while a decision is on its way. */
+function mayDecide() {
+  const { state } = view;
+  const standing = Boolean(state.analysis?.sha256) && !state.superseded;
+  return standing && isReady() && view.visible && !missing && !sending;
+}
+
+function mayCorrect() {
+  return mayDecide() && !view.state.blocked;
+}
+
 /** Words and buttons of the decision, as they stand now. */
 function tellActions() {
   const { state } = view;
   const editing = Boolean(view.editor);
-  const ready = document.body.dataset.ready === 'true';
-  const decidable = ready && Boolean(state.analysis?.sha256) && !state.blocked && !sending;
   byId('accept').textContent = correction.changed ? 'Save and accept' : 'Accept';
-  byId('accept').disabled = !decidable;
-  byId('correct').disabled = !state.analysis?.sha256 || Boolean(state.blocked);
-  byId('reject').disabled = !state.analysis?.sha256 || sending;
+  byId('accept').disabled = !mayCorrect();
+  byId('correct').disabled = !mayCorrect();
+  byId('reject').disabled = !mayDecide();
   byId('deciding').hidden = editing;
   byId('correcting').hidden = !editing;
-  byId('blocked').textContent = state.blocked ?? '';
-  byId('blocked').hidden = !state.blocked;
+  const hindered = [state.blocked, state.analysis && missing].filter(Boolean).join(' ');
+  byId('blocked').textContent = hindered;
+  byId('blocked').hidden = !hindered;
+  correction.tell();
+  if (sending) return; // what becomes of it is said there
   if (correction.changed) say('● not saved yet', 'attention');
   else say(`${state.status.sign} ${state.status.word}`, state.status.tone);
 }
 
 /**
- * Send a decision until the box has answered; the same key makes a repeat harmless.
+ * Decide on what is shown.
  * @param {string} decision accepted, corrected, rejected or undone
  * @param {object} [more]
  */
-async function decide(decision, more = {}) {
+function decide(decision, more = {}) {
   const { state } = view;
   if (sending || !state.analysis?.sha256) return;
-  sending = true;
-  complain('');
-  tellActions();
   const body = {
     decision,
     analysis_sha256: state.analysis.sha256,
     patient_id: state.patient.id,
+    newest_review: state.newest_review,
     key: newKey(),
     ...more,
   };
+  const decided = { seq: state.seq, reviewer: document.body.dataset.reviewer, body };
+  pending.keep(decided);
+  deliver(decided);
+}
+
+/**
+ * Send a decision until the box has answered; nothing can be changed meanwhile.
+ * @param {import('./pending.js').Pending} decided
+ */
+async function deliver(decided) {
+  sending = true;
+  complain('');
+  say('● being sent', 'attention');
+  tellActions();
   try {
-    const answer = await send(`/api/loops/${state.seq}/reviews`, body);
+    const unsent = () => say('● kept here, not yet on the box', 'attention');
+    const answer = await persist(() => pending.send(decided), unsent);
+    if (decided.body.decision === 'undone') return await settle('');
     say(answer.said, 'good');
-    if (decision === 'undone') {
-      sending = false;
-      await refresh();
-      return;
-    }
-    drafts.store(state.analysis.sha256, null);
-    document.body.dataset.decided = decision;
+    drafts.store(decided.body.analysis_sha256, null);
+    document.body.dataset.decided = decided.body.decision;
     location.assign(answer.next);
   } catch (problem) {
-    sending = false;
-    complain(problem.message);
-    await refresh();
+    await settle(problem.message);
   }
+}
+
+/** Go on after an answer that leaves this loop open: with its present state, and every draft. */
+async function settle(sentence) {
+  complain(sentence);
+  try {
+    await persist(refresh);
+  } finally {
+    sending = false;
+    tellActions();
+  }
+  if (!sentence) return;
+  const kept = correction.changed ? ' Your correction is kept.' : '';
+  complain(`${sentence}${kept}`);
 }
 
 /** crypto.randomUUID needs a secure context, which http to another machine is not. */
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
-}
-
-async function send(url, body) {
-  for (;;) {
-    try {
-      return await post(url, body);
-    } catch (problem) {
-      if (!(problem instanceof Problem) || problem.status !== 0) throw problem;
-      say('● kept here, not yet on the box', 'attention');
-      await pause(RETRY_MS);
-    }
-  }
 }
 
 function accept() {
@@ -162,65 +190,99 @@ function wire() {
     'Shift+d': () => correction.mark('ed'),
     'Shift+s': () => correction.mark('es'),
     a: accept,
-    c: () => (view.editor ? correction.back() : correction.begin()),
-    x: () => byId('reject').disabled || byId('reject-dialog').showModal(),
+    c: () => byId(view.editor ? 'back-out' : 'correct').click(),
+    x: () => view.editor || byId('reject').click(),
     h: toggleHidden,
     m: toggleModel,
     z: () => correction.undo(),
     'Shift+z': () => correction.redo(),
     l: () => byId('lock').click(),
     '?': () => byId('keys-dialog').showModal(),
-  });
+  }, isReady);
 }
 
 async function refresh() {
   const state = await getJSON(`/api/loops/${view.state.seq}`);
-  version = state.version;
+  const decided = state.newest_review !== view.state.newest_review;
   if (view.editor && state.analysis?.sha256 !== view.state.analysis?.sha256) {
     correction.leave();
     complain('The loop was analysed anew: look at the new contours first.');
+  } else if (decided && !sending) {
+    complain(`Decided meanwhile: ${state.status.word}.`);
+    hold();
   }
   await view.renew(state);
+  version = state.version;
+  tellActions();
+}
+
+/** A finger already on its way must not decide on what has just changed under it. */
+async function hold() {
+  document.body.dataset.ready = 'false';
+  tellActions();
+  await pause(GUARD_MS);
+  document.body.dataset.ready = 'true';
   tellActions();
 }
 
 async function poll() {
   for (;;) {
     await pause(POLL_MS);
+    if (sending) continue;
     try {
       const now = (await getJSON('/api/version')).version;
       if (now !== version && !sending) await refresh();
       tellActions();
     } catch (problem) {
-      say(`● ${problem.message}`, 'attention');
+      if (!sending) say(`● ${problem.message}`, 'attention');
     }
   }
 }
 
 async function loadFrames() {
-  if (!view.state.urls.frames) return;
   for await (const { index, blob } of frames(view.state.urls.frames)) {
     player.add(index, blob);
     // The rest of the loop waits a moment, so that the first picture doesn't.
     if (index === 0) await Promise.race([view.begun, pause(HEAD_START_MS)]);
   }
+  missing = '';
   document.body.dataset.loaded = 'true';
+  tellActions();
+}
+
+/** Say that there is no picture, and what is done about it; nothing can be decided meanwhile. */
+function tellMissing(problem, hope) {
+  missing = `The pictures did not come: ${problem.message} ${hope}`;
+  tellActions();
+}
+
+/** Load all frames, again and again while the box can't be reached. */
+async function keepLoading() {
+  if (!view.state.urls.frames) return;
+  try {
+    await persist(loadFrames, (problem) => tellMissing(problem, 'Trying again.'));
+  } catch (problem) {
+    tellMissing(problem, '');
+  }
 }
 
 async function start() {
   wire();
   tellActions();
-  const loading = loadFrames();
-  loading.catch((problem) => complain(problem.message));
+  poll();
+  const loading = keepLoading();
   await view.load();
   await correction.restore();
-  await Promise.race([player.begun, loading.catch(() => null)]);
+  const { reviewer } = document.body.dataset;
+  const mine = (item) => item.seq === view.state.seq && item.reviewer === reviewer;
+  const unsent = pending.all().find(mine);
+  if (unsent) deliver(unsent);
+  await Promise.race([player.begun, loading]);
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   if (!calm && !view.editor) player.play();
   await pause(Math.max(0, GUARD_MS - (performance.now() - opened)));
   document.body.dataset.ready = 'true';
   tellActions();
-  await poll();
 }
 
 start().catch((problem) => complain(problem.message));

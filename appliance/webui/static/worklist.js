@@ -1,6 +1,8 @@
 /** The worklist, kept current without moving what a finger is about to touch. */
 
-import { getJSON, getText } from './api.js';
+import { getJSON, getText, persist } from './api.js';
+import * as drafts from './drafts.js';
+import * as pending from './pending.js';
 
 const POLL_MS = 1000;
 const CALM_MS = 2000; // after this long without a touch, rows may move
@@ -83,4 +85,36 @@ async function poll() {
   setTimeout(poll, POLL_MS);
 }
 
+function say(text, tone) {
+  const said = document.getElementById('said');
+  said.textContent = text;
+  said.className = `said ${tone}`;
+}
+
+function complain(sentence) {
+  const problem = document.getElementById('problem');
+  problem.textContent = [problem.textContent, sentence].filter(Boolean).join(' ');
+  problem.hidden = false;
+}
+
+/** Send what was decided on this tablet while the box could not be reached. */
+async function sendPending() {
+  for (const item of pending.all()) {
+    if (item.reviewer !== document.body.dataset.reviewer) {
+      complain(`A decision of ${item.reviewer} waits on this tablet. Sign in as ${item.reviewer} to send it.`);
+      continue;
+    }
+    say('● a decision kept here, not yet on the box', 'attention');
+    try {
+      const answer = await persist(() => pending.send(item));
+      drafts.store(item.body.analysis_sha256, null);
+      say(answer.said, 'good');
+    } catch (problem) {
+      say('', '');
+      complain(`A decision made before was not taken: ${problem.message}`);
+    }
+  }
+}
+
 setTimeout(poll, POLL_MS);
+sendPending();
