@@ -45,8 +45,13 @@ class Receiver:
     command: Callable[[Path, int], list[str]]
 
 
+def _tool(name: str) -> str:
+    """DCMTK's own program: in an active environment the PATH gives pynetdicom's first."""
+    return shutil.which(name, path="/usr/local/bin:/usr/bin:/bin") or name
+
+
 def _storescp(folder: Path, port: int) -> list[str]:
-    return ["storescp", "+xa", "-od", str(folder), str(port)]
+    return [_tool("storescp"), "+xa", "-od", str(folder), str(port)]
 
 
 def _orthanc(folder: Path, port: int) -> list[str]:
@@ -124,7 +129,7 @@ class Running:
 
     def __enter__(self) -> "Running":
         end = time.monotonic() + START_S
-        echo = ["echoscu", "-to", "2", "127.0.0.1", str(self.port)]
+        echo = [_tool("echoscu"), "-to", "2", "127.0.0.1", str(self.port)]
         while subprocess.run(echo, capture_output=True, check=False).returncode:
             if time.monotonic() > end or self.process.poll() is not None:
                 raise RuntimeError(f"{self.process.args!r} does not answer")
@@ -141,7 +146,13 @@ def megabytes_per_second(running: Running, loops: list[Path]) -> float:
     """Return the rate at which one sender delivers all loops over one association."""
     size = sum(path.stat().st_size for path in loops)
     os.sync()  # what an earlier round left to write is not this one's
-    command = ["dcmsend", "--decompress-never", "127.0.0.1", str(running.port), *map(str, loops)]
+    command = [
+        _tool("dcmsend"),
+        "--decompress-never",
+        "127.0.0.1",
+        str(running.port),
+        *map(str, loops),
+    ]
     started = time.perf_counter()
     subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
     return size / 1e6 / (time.perf_counter() - started)

@@ -1,5 +1,4 @@
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,28 +8,15 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     StorageState,
-    sync_playwright,
 )
 
 from tests.box import Box
-from tests.browser.hand import ARGUMENTS, sign_in
+from tests.browser.hand import sign_in
 from tests.webui.conftest import arrive, box, page
 
 __all__ = ["arrive", "box", "page"]
 
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium, without its errands in the background."""
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("Chromium is not installed: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

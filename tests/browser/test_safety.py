@@ -93,6 +93,8 @@ def test_a_decision_on_another_tablet_is_told_and_the_drawing_kept(
     row = arrive()
     tab = open_page(f"/loop/{row['seq']}")
     hand.open_loop(tab)
+    end_systole = row["analysis"]["measures"]["es_frame"]
+    hand.go_to_frame(tab, end_systole - 2 if end_systole > 2 else end_systole + 2)
     tab.keyboard.press("Shift+D")
     tab.context.route("**/api/version", lambda route: route.abort("internetdisconnected"))
     page.review(row["seq"])

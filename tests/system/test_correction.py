@@ -1,7 +1,6 @@
 """From a drag on the page to the pixels of the SEG: nothing in between changes what the hand drew."""
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ import cv2
 import highdicom
 import numpy as np
 import pytest
-from playwright.sync_api import Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request
 from pydicom.uid import JPEGBaseline8Bit
 
 from appliance import labels, masks
@@ -36,17 +35,12 @@ def drag(box: Box, tab: Page, frame: int, how: Any) -> None:
     how(tab, hand.place(tab, (float(x), float(y))), -24, 6)
 
 
-def correct_in_the_page(box: Box) -> dict[str, Any]:
+def correct_in_the_page(box: Box, browser: Browser) -> dict[str, Any]:
     """Correct one frame by mouse and one by finger, save, and return what the page posted."""
     posted: list[Request] = []
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("Chromium is not installed: apt install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=hand.ARGUMENTS)
-        context = browser.new_context(
-            base_url=box.url, viewport={"width": 1280, "height": 800}, has_touch=True
-        )
+    with browser.new_context(
+        base_url=box.url, viewport={"width": 1280, "height": 800}, has_touch=True
+    ) as context:
         tab = context.new_page()
         tab.on("request", lambda sent: posted.append(sent) if sent.method == "POST" else None)
         hand.sign_in(tab, "AK", f"/loop/{box.loops()[0]['seq']}")
@@ -56,7 +50,6 @@ def correct_in_the_page(box: Box) -> dict[str, Any]:
         drag(box, tab, BY_FINGER, hand.drag_by_finger)
         tab.click("#accept")
         box.wait_for(lambda: box.loops()[0]["review"], "the correction to be stored")
-        browser.close()
     bodies = [json.loads(sent.post_data or "{}") for sent in posted if "reviews" in sent.url]
     (body,) = bodies
     return body
@@ -72,7 +65,7 @@ def drawn(body: dict[str, Any], frame: int, shape: tuple[int, int]) -> np.ndarra
 
 @pytest.mark.usefixtures("dcmtk")
 def test_what_was_dragged_by_mouse_and_finger_is_in_the_seg_to_the_pixel(
-    tmp_path: Path, loop: Phantom
+    tmp_path: Path, loop: Phantom, browser: Browser
 ) -> None:
     path = loop.write(tmp_path / "loop.dcm")
     with Box(tmp_path / "box") as box:
@@ -80,7 +73,7 @@ def test_what_was_dragged_by_mouse_and_finger_is_in_the_seg_to_the_pixel(
         subprocess.run([*command, str(path)], check=True)
         box.wait_settled(1)
         model = labels.of_analysis(box.ledger, box.spool, box.loops()[0]["analysis"]["id"])
-        body = correct_in_the_page(box)
+        body = correct_in_the_page(box, browser)
         assert sorted(map(int, body["contours"])) == [BY_MOUSE, BY_FINGER]
 
         def delivered() -> Path | None:

@@ -9,7 +9,6 @@ import sys
 
 import pydicom
 import pytest
-from playwright.sync_api import sync_playwright
 from pydicom.uid import (
     ComprehensiveSRStorage,
     SegmentationStorage,
@@ -49,7 +48,7 @@ def box(servers, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def corrected(box, tmp_path_factory):
+def corrected(box, browser, tmp_path_factory):
     """One loop on its way: sent by DCMTK, two frames corrected in Chromium, everything delivered."""
     storescu = dcmtk("storescu")
     loop = cine_loop(
@@ -64,7 +63,7 @@ def corrected(box, tmp_path_factory):
     command = [storescu, "-xy", "-aec", "ECHOCART", "127.0.0.1", str(box.dicom_port)]
     subprocess.run([*command, str(path)], check=True)
     (row,) = box.wait_settled(1)
-    correct(box, row)
+    correct(box, browser, row)
     final = ("proven", "unproven", "withdrawn", "refused")
 
     def delivered() -> bool:
@@ -75,14 +74,10 @@ def corrected(box, tmp_path_factory):
     return path, loop, row["seq"]
 
 
-def correct(box, row):
-    path = shutil.which("chromium")
-    if path is None:
-        pytest.skip("Chromium is not installed: apt install chromium")
+def correct(box, browser, row):
     maps = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=hand.ARGUMENTS)
-        context = browser.new_context(base_url=box.url, viewport={"width": 1280, "height": 800})
+    size = {"width": 1280, "height": 800}
+    with browser.new_context(base_url=box.url, viewport=size) as context:
         tab = context.new_page()
         hand.sign_in(tab, "AK", f"/loop/{row['seq']}")
         hand.open_loop(tab)
@@ -94,7 +89,6 @@ def correct(box, row):
             hand.drag_by_mouse(tab, hand.place(tab, (float(x), float(y))), -24, 6)
         tab.click("#accept")
         box.wait_for(lambda: box.loops()[0]["review"], "the correction to be stored")
-        browser.close()
 
 
 def by_class(server):

@@ -95,8 +95,9 @@ function decide(decision, more = {}) {
 /**
  * Send a decision until the box has answered; nothing can be changed meanwhile.
  * @param {import('./pending.js').Pending} decided
+ * @param {boolean} [stay] don't go on to the next loop: it was decided on an earlier visit
  */
-async function deliver(decided) {
+async function deliver(decided, stay = false) {
   sending = true;
   complain('');
   say('● being sent', 'attention');
@@ -107,6 +108,7 @@ async function deliver(decided) {
     if (decided.body.decision === 'undone') return await settle('');
     say(answer.said, 'good');
     drafts.store(decided.body.analysis_sha256, null);
+    if (stay) return await settle('');
     document.body.dataset.decided = decided.body.decision;
     location.assign(answer.next);
   } catch (problem) {
@@ -276,7 +278,7 @@ async function start() {
   const { reviewer } = document.body.dataset;
   const mine = (item) => item.seq === view.state.seq && item.reviewer === reviewer;
   const unsent = pending.all().find(mine);
-  if (unsent) deliver(unsent);
+  if (unsent) deliver(unsent, true);
   await Promise.race([player.begun, loading]);
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   if (!calm && !view.editor) player.play();
