@@ -216,8 +216,8 @@ def _retrained(tour: Tour, box: Box, folder: Path, python: str) -> None:
     tour.say("## 6. A model is retrained, added, and draws the next loop")
     model = tour.hidden / "first-network-1.1.0"
     tour.command(
-        ["models.retrain", "--corrections", folder, "--out", model, "--epochs", "2"],
-        ["python -m models.retrain --corrections corrections --out first-network-1.1.0 --epochs 2"],
+        ["models.retrain", "--corrections", folder, "--out", model, "--epochs", "12"],
+        ["python -m models.retrain --corrections corrections --out first-network-1.1.0 --epochs 12"],
         python,
     )
     tour.command(
