@@ -217,7 +217,9 @@ def _retrained(tour: Tour, box: Box, folder: Path, python: str) -> None:
     model = tour.hidden / "first-network-1.1.0"
     tour.command(
         ["models.retrain", "--corrections", folder, "--out", model, "--epochs", "12"],
-        ["python -m models.retrain --corrections corrections --out first-network-1.1.0 --epochs 12"],
+        [
+            "python -m models.retrain --corrections corrections --out first-network-1.1.0 --epochs 12"
+        ],
         python,
     )
     tour.command(
