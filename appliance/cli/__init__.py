@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from appliance import __version__
+from appliance.cli import model
+from appliance.cli.common import DEFAULT_CONFIG, Config
 from appliance.errors import ApplianceError
-
-DEFAULT_CONFIG = Path("/etc/echocart/echocart.toml")
 
 app = typer.Typer(
     name="echocart",
@@ -23,15 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-models = typer.Typer(
-    help="The models of the box: add one, list them, choose one.", no_args_is_help=True
-)
-app.add_typer(models, name="model")
-
-Config = Annotated[
-    Path,
-    typer.Option("--config", envvar="ECHOCART_CONFIG", help="the box's TOML file"),
-]
+app.add_typer(model.app, name="model")
 
 
 @app.command()
@@ -138,66 +130,6 @@ def send(
         raise typer.Exit(1)
 
 
-@models.command("add")
-def add_model(
-    source: Annotated[Path, typer.Argument(help="a model's folder, or its network in it")],
-    config: Config = DEFAULT_CONFIG,
-    use: Annotated[bool, typer.Option(help="let the engine run it from its next loop on")] = True,
-) -> None:
-    """Verify a model, keep a copy of it, and let the engine run it from its next loop on."""
-    from appliance import model_store
-    from appliance.config import load
-
-    settings = load(config)
-    manifest = model_store.add(settings.box.state_dir, source)
-    name = model_store.name_of(manifest)
-    limits = "research use only" if manifest.research_use_only else "no limit to research use"
-    typer.echo(f"{name} is whole and kept ({manifest.licence}, {limits})")
-    if use:
-        use_model(name, config)
-
-
-@models.command("list")
-def list_models(config: Config = DEFAULT_CONFIG) -> None:
-    """Show every model of the box; the chosen one has a star."""
-    from appliance import model_store
-    from appliance.config import load
-    from appliance.ledger import Ledger
-
-    settings = load(config)
-    state_dir = settings.box.state_dir
-    in_force = settings.engine.model
-    if (state_dir / "ledger.db").exists():
-        in_force = model_store.chosen(Ledger(state_dir), settings)
-    for item in model_store.listed(state_dir, in_force):
-        research = item.manifest is not None and item.manifest.research_use_only
-        parts = [
-            "added" if item.added else "shipped",
-            item.manifest.licence if item.manifest else f"can't be used: {item.problem}",
-            "research use only" if research else "",
-        ]
-        text = ", ".join(part for part in parts if part)
-        typer.echo(f"{'*' if item.chosen else ' '} {item.name}  ({text})")
-
-
-@models.command("use")
-def use_model(
-    name: Annotated[
-        str, typer.Argument(help="as `echocart model list` shows it; '' is the TOML file's")
-    ],
-    config: Config = DEFAULT_CONFIG,
-) -> None:
-    """Choose the model that the engine runs from its next loop on."""
-    from appliance import model_store
-    from appliance.config import load
-    from appliance.ledger import Ledger, setting
-
-    settings = load(config)
-    manifest = model_store.load(settings.box.state_dir, name or settings.engine.model)
-    setting.choose_model(Ledger(settings.box.state_dir), name, _person())
-    typer.echo(f"{model_store.name_of(manifest)} is chosen: the next loop is analysed with it")
-
-
 @app.command()
 def version() -> None:
     """Print the version."""
@@ -223,16 +155,6 @@ def _check_title(text: str) -> None:
     except ValueError as error:
         hint = "Correct --called or --calling."
         raise ApplianceError("send files", f"{text!r}: {error}", hint) from error
-
-
-def _person() -> str:
-    """Who types this: behind sudo, the person and not root."""
-    import getpass
-
-    try:
-        return os.environ.get("SUDO_USER") or getpass.getuser()
-    except (KeyError, OSError):  # a container's user without an entry in passwd
-        return f"user {os.getuid()}"
 
 
 def _print_outcome(outcome: Any) -> None:

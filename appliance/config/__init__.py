@@ -1,0 +1,42 @@
+"""The box's TOML file: settings a person writes, checked before anything starts."""
+
+from appliance.config.mistakes import Location, called, line_of
+from appliance.config.reading import examine, load
+from appliance.config.settings import (
+    KINDS,
+    Box,
+    Destination,
+    DicomPeer,
+    DicomWebPeer,
+    Engine,
+    Folder,
+    Scp,
+    Settings,
+    Sync,
+    Upstream,
+    Webui,
+    Wish,
+    ae_title,
+)
+
+__all__ = [
+    "KINDS",
+    "Box",
+    "Destination",
+    "DicomPeer",
+    "DicomWebPeer",
+    "Engine",
+    "Folder",
+    "Location",
+    "Scp",
+    "Settings",
+    "Sync",
+    "Upstream",
+    "Webui",
+    "Wish",
+    "ae_title",
+    "called",
+    "examine",
+    "line_of",
+    "load",
+]
