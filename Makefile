@@ -2,17 +2,18 @@
 PYTHON ?= python3
 VENV ?= .venv
 MODELS_VENV ?= .venv-models
+GPU_VENV ?= .venv-gpu
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-models lint bench clean
+.PHONY: demo test test-slow test-models test-gpu lint bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echocart demo $(if $(ONCE),--once) $(if $(filter orthanc,$(WITH)),--with-orthanc)
 
 test: $(VENV)/.test lint
 	@sh tests/system_packages.sh
-	$(BIN)/python -m pytest -m "not slow and not models" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not models and not gpu" $(ARGS)
 
 test-slow: $(VENV)/.test
 	@sh tests/system_packages.sh
@@ -20,6 +21,10 @@ test-slow: $(VENV)/.test
 
 test-models: $(MODELS_VENV)/.ready
 	$(MODELS_VENV)/bin/python -m pytest -m models $(ARGS) tests/models
+
+# On a machine with an NVIDIA driver; what it prints belongs into docs/engine.md.
+test-gpu: $(GPU_VENV)/.ready
+	$(GPU_VENV)/bin/python -m pytest -m gpu -s --timeout=2400 $(ARGS) tests/gpu
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -32,7 +37,7 @@ bench: $(VENV)/.test
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) $(MODELS_VENV) demo artefacts
+	rm -rf $(VENV) $(MODELS_VENV) $(GPU_VENV) demo artefacts
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
@@ -53,5 +58,13 @@ $(VENV)/.test: pyproject.toml | $(VENV)/bin/python
 
 $(MODELS_VENV)/.ready: pyproject.toml
 	@$(PYTHON) -m venv $(MODELS_VENV)
-	@$(MODELS_VENV)/bin/python $(PIP_INSTALL) --editable '.[train]' pytest pytest-timeout
+	@$(MODELS_VENV)/bin/python $(PIP_INSTALL) --editable '.[train,test-models]'
+	@touch $@
+
+# A Jetson has TensorRT from its system's packages; elsewhere it comes from PyPI (3 GB).
+$(GPU_VENV)/.ready: pyproject.toml
+	@$(PYTHON) -m venv --system-site-packages $(GPU_VENV)
+	@$(GPU_VENV)/bin/python $(PIP_INSTALL) --editable '.[test,tensorrt]'
+	@$(GPU_VENV)/bin/python -c 'import importlib.util, sys; sys.exit(not importlib.util.find_spec("tensorrt"))' || \
+	  $(GPU_VENV)/bin/python $(PIP_INSTALL) 'tensorrt-cu12>=10.3'
 	@touch $@

@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timezone
 from pathlib import Path
 
 from appliance.config import (
@@ -13,6 +14,7 @@ from appliance.config import (
     DicomWebPeer,
     Folder,
     Location,
+    Scp,
     Settings,
     called,
     examine,
@@ -64,6 +66,9 @@ def _on_this_machine(settings: Settings) -> Iterator[tuple[Location, Finding]]:
     box, scp, webui = settings.box, settings.scp, settings.webui
     yield ("box", "state_dir"), _directory("box.state_dir", box.state_dir, make=True)
     yield _port("scp", scp.host, scp.port)
+    if scp.tls_port:
+        yield _port("scp", scp.host, scp.tls_port, "tls_port")
+        yield from _certificates(scp)
     yield _port("webui", webui.host, webui.port)
     if scp.port == webui.port:
         words = "is the DICOM port too. Give the page another one"
@@ -143,9 +148,25 @@ def _query(item: DicomWebPeer) -> str | None:
     return None
 
 
-def _port(section: str, host: str, port: int) -> tuple[Location, Finding]:
+def _certificates(scp: Scp) -> Iterator[tuple[Location, Finding]]:
+    from appliance import tls
+
+    broken = list(tls.problems(scp))
+    for name, words in broken:
+        yield ("scp", name), Finding(f"scp.{name}", False, words)
+    if not broken and scp.tls_certificate:
+        end = tls.expiry(scp.tls_certificate)
+        location, subject = ("scp", "tls_certificate"), "scp.tls_certificate"
+        if end - datetime.now(timezone.utc) < tls.RENEW_BEFORE:
+            words = f"{scp.tls_certificate} expires on {end:%Y-%m-%d}. {tls.RENEW}"
+            yield location, Finding(subject, True, words, attention=True)
+        else:
+            yield location, Finding(subject, True, f"valid until {end:%Y-%m-%d}")
+
+
+def _port(section: str, host: str, port: int, name: str = "port") -> tuple[Location, Finding]:
     """Try to listen at a section's host and port; tell which of the two is wrong."""
-    location: Location = (section, "port")
+    location: Location = (section, name)
     try:
         problem = _listening(host, port)
     except (socket.gaierror, UnicodeError):

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,7 @@ def associate(
     operation: str,
     roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
     on_store: Callable[[Event], int] | None = None,
+    secure: ssl.SSLContext | None = None,
 ) -> Association:
     """Open an association.
 
@@ -104,6 +106,8 @@ def associate(
         SCP roles proposed for ourselves (PS3.7 D.3.3.4), for C-GET.
     on_store
         Takes what the peer stores over this association.
+    secure
+        Speaks TLS with it.
 
     Raises
     ------
@@ -124,6 +128,7 @@ def associate(
             max_pdu=_MAXIMUM_PDU,
             ext_neg=list(roles),
             evt_handlers=handlers,
+            tls_args=(secure, peer.host) if secure else None,
         )
     except (OSError, UnicodeError) as error:  # UnicodeError: a label nobody could look up
         subject = f"{peer.host} is not a known host"

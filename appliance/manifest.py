@@ -7,15 +7,17 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 
 from appliance.errors import ManifestError
 
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "bf16", "f16", "int8"]
 BackendName = Literal["openvino", "onnxruntime"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+VIEW_INPUT = (96, 96)  # rows and columns of the view network's frames
 
 _NAME = "manifest.json"
 _CURRENT = "current"
@@ -61,12 +63,17 @@ class Accuracy(_Part):
 
 
 class Variant(_Part):
-    """One file at one precision, and the backends that run it."""
+    """One file at one precision, and the backends that run it.
+
+    OpenVINO's int8 is a ZIP of its IR, `network.xml` and `network.bin`; every other file is ONNX.
+    """
 
     file: str = Field(pattern=r"^[\w.-]+$")
     sha256: Sha256
     precision: Precision
-    backends: tuple[BackendName, ...]
+    backends: tuple[BackendName | Literal["tensorrt"], ...] = Field(
+        description="tensorrt builds its own plan of the file, and checks it on the box"
+    )
     accuracy: tuple[Accuracy, ...]
 
 
@@ -78,6 +85,24 @@ class Gates(_Part):
     precision_loss: float = Field(
         ge=0, description="largest loss of Dice, in points of 100, a lower precision may cost"
     )
+
+
+class ViewNetwork(_Part):
+    """The small network that tells a loop's view: ONNX, `frames` uint8 [n, 1, 96, 96] in.
+
+    Out come `view` float32 [n, views], probabilities, and `distance` float32 [n], how far a frame
+    lies from the hearts it learnt from.
+    """
+
+    file: str = Field(pattern=r"^[\w.-]+$")
+    sha256: Sha256
+    views: tuple[str, ...] = Field(
+        min_length=2, description='in the order of its output; "other" too'
+    )
+    limit_apical: float = Field(
+        gt=0, lt=1, description="least mean probability of the views the model draws on"
+    )
+    limit_distance: float = Field(gt=0, description="largest median distance of a loop's frames")
 
 
 class Manifest(_Part):
@@ -94,6 +119,7 @@ class Manifest(_Part):
     outputs: tuple[Output, ...]
     variants: tuple[Variant, ...] = Field(min_length=1)
     gates: Gates
+    view: ViewNetwork | None = Field(None, description="None: the model tells no views")
     lineage: tuple[str, ...] = Field(description="data and steps it was made from, oldest first")
 
     _folder: Path = PrivateAttr(default=Path())
@@ -108,6 +134,12 @@ class Manifest(_Part):
         """Label values in the order of the structures."""
         return tuple(structure.label for structure in self.structures)
 
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Name to SHA-256 of every file the manifest names."""
+        view = {self.view.file: self.view.sha256} if self.view else {}
+        return {**{variant.file: variant.sha256 for variant in self.variants}, **view}
+
     def variant(self, backend: str, precision: str) -> Variant:
         """Return the variant that a backend runs at a precision.
 
@@ -119,7 +151,10 @@ class Manifest(_Part):
         for variant in self.variants:
             if backend in variant.backends and variant.precision == precision:
                 return variant
-        have = ", ".join(f"{b} {v.precision}" for v in self.variants for b in v.backends)
+        here = get_args(BackendName)
+        have = ", ".join(
+            f"{b} {v.precision}" for v in self.variants for b in v.backends if b in here
+        )
         raise ManifestError(
             _LOAD,
             f"{self.name} {self.version} doesn't run on {backend} at {precision}",
@@ -183,7 +218,7 @@ def load_manifest(folder: Path) -> Manifest:
         where = ".".join(map(str, first["loc"])) or "the file"
         hint = "Install the model again, or a release of the box that knows this manifest."
         raise ManifestError(_LOAD, f"{path}: {where}: {first['msg']}", hint) from error
-    for file, sha256 in sorted({(variant.file, variant.sha256) for variant in manifest.variants}):
+    for file, sha256 in sorted(manifest.files.items()):
         _verify(folder / file, sha256)
     manifest._folder = folder
     return manifest

@@ -15,7 +15,14 @@ import numpy as np
 from appliance.config import Settings
 from appliance.errors import ManifestError
 from appliance.ledger import Ledger, setting
-from appliance.manifest import Manifest, current_model, load_manifest, released_dir
+from appliance.manifest import (
+    VIEW_INPUT,
+    Manifest,
+    ViewNetwork,
+    current_model,
+    load_manifest,
+    released_dir,
+)
 
 _ADD = "add a model"
 _MANIFEST = "manifest.json"
@@ -104,8 +111,11 @@ def add(state_dir: Path, source: Path) -> Manifest:
         box has another model of that name and version.
     """
     manifest = load_manifest(_folder_of(source))
-    for file in sorted({variant.file for variant in manifest.variants}):
+    # An OpenVINO IR (ZIP) is not for ONNX Runtime: its SHA-256 is that of the release.
+    for file in sorted({v.file for v in manifest.variants if v.file.endswith(".onnx")}):
         run_one_frame(manifest, file)
+    if manifest.view:
+        run_view(manifest, manifest.view)
     name = name_of(manifest)
     if name in {*_released(), *_added(state_dir)}:
         return _same_or_refused(load(state_dir, name), manifest)
@@ -175,6 +185,31 @@ def run_one_frame(manifest: Manifest, file: str) -> None:
         raise _broken(file, "it gives label values the manifest doesn't name")
 
 
+def run_view(manifest: Manifest, view: ViewNetwork) -> None:
+    """Run a view network on two frames and hold its answer against its manifest.
+
+    Raises
+    ------
+    ManifestError
+        When it doesn't load, or its outputs aren't those that `ViewNetwork` describes.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    frames = np.zeros((2, 1, *VIEW_INPUT), np.uint8)
+    try:
+        session = onnxruntime.InferenceSession(
+            manifest.folder / view.file, options, providers=["CPUExecutionProvider"]
+        )
+        said, distance = session.run(["view", "distance"], {"frames": frames})
+    # Its exceptions have no common base of their own.
+    except Exception as error:
+        raise _broken(view.file, "ONNX Runtime can't run it on frames") from error
+    if said.shape != (2, len(view.views)) or distance.shape != (2,):
+        raise _broken(view.file, f"its outputs are not of {len(view.views)} views")
+
+
 def _folder_of(source: Path) -> Path:
     folder = source if source.is_dir() else source.parent
     if not (folder / _MANIFEST).is_file():
@@ -198,7 +233,7 @@ def _same_or_refused(mine: Manifest, theirs: Manifest) -> Manifest:
 def _copy(manifest: Manifest, partial: Path) -> None:
     """Copy what the manifest names, and the card beside it; nothing else of the folder."""
     partial.mkdir()
-    files = {_MANIFEST, *(variant.file for variant in manifest.variants)}
+    files = {_MANIFEST, *manifest.files}
     files |= {"README.md"} if (manifest.folder / "README.md").is_file() else set()
     for file in sorted(files):
         shutil.copyfile(manifest.folder / file, partial / file)

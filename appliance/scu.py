@@ -61,7 +61,7 @@ def send(
     host: str,
     port: int,
     calling_ae: str = "ECHOCART-SEND",
-    called_ae: str = "ANY-SCP",
+    called_ae: str = "ECHOCART",
     on_progress: Callable[[Sent], None] = lambda sent: None,
 ) -> list[Sent]:
     """Send files, and directories with all that is below them.

@@ -1,14 +1,19 @@
 """Bytes on disk, atomically: a file is whole under its final name, or it is not there."""
 
 import errno
+import fcntl
 import hashlib
 import os
 import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import SpoolError
 
+PURGE_LOCK = "purge.lock"
 _BLOCK = 1 << 20  # bytes read at a time while hashing: large enough to keep SHA-256 busy
 
 
@@ -41,11 +46,23 @@ class Spool:
         self.objects = self.root / "objects"
         self.chunks = self.root / "chunks"
         self.cache = self.root / "cache"
-        for folder in (self.incoming, self.objects, self.chunks, self.cache):
+        self.quarantine = self.root / "quarantine"
+        self.leaving = self.root / "leaving"
+        self._turn = threading.Condition()
+        self._busy: set[str] = set()
+        folders = (
+            self.incoming,
+            self.objects,
+            self.chunks,
+            self.cache,
+            self.quarantine,
+            self.leaving,
+        )
+        for folder in folders:
             try:
                 folder.mkdir(parents=True, exist_ok=True, mode=0o750)
             except OSError as error:
-                raise _spool_error("open the spool", folder, error) from error
+                raise spool_error(folder, error, "open the spool") from error
 
     def object_path(self, sha256: str) -> Path:
         """Return the final path of a received object."""
@@ -54,6 +71,32 @@ class Spool:
     def chunk_path(self, sha256: str) -> Path:
         """Return the final path of a chunk of label maps."""
         return self.chunks / sha256[:2] / sha256
+
+    def quarantine_path(self, sha256: str) -> Path:
+        """Return the path of an object that was refused and put aside."""
+        return self.quarantine / f"{sha256}.dcm"
+
+    def make_object_folders(self) -> None:
+        """Make the folders of received objects beforehand: one sync instead of one for each.
+
+        Raises
+        ------
+        SpoolError
+            When they can't be made.
+        """
+        folders = [self.objects / f"{number:02x}" for number in range(256)]
+        missing = [folder for folder in folders if not folder.exists()]
+        try:
+            for folder in missing:
+                folder.mkdir(exist_ok=True, mode=0o750)
+            if missing:
+                sync_folder(self.objects)
+        except OSError as error:
+            raise spool_error(self.objects, error, "open the spool") from error
+
+    def frames_path(self, sha256: str) -> Path:
+        """Return where an object's frames are kept once made into JPEG for the page."""
+        return self.cache / f"{sha256}.frames"
 
     def adopt(self, incoming: Path) -> Adopted:
         """Make a received object durable under its final name.
@@ -80,23 +123,73 @@ class Spool:
         (PS3.4 B.2.3: success means the SCP has taken responsibility), and unlinks
         `incoming` last: a name still there at start says that the row may be missing.
         """
-        linked: Path | None = None
         try:
             sha256, size = _sync_and_hash(incoming)
-            final = self.object_path(sha256)
-            _make_durable_folder(final.parent)
+        except OSError as error:
+            raise spool_error(incoming.parent, error) from error
+        self.link(incoming, sha256)
+        return Adopted(self.object_path(sha256), sha256, size)
+
+    def link(self, incoming: Path, sha256: str) -> bool:
+        """Give a received object, synced already, its final name; durable once this returns.
+
+        Parameters
+        ----------
+        incoming
+            Its name below `self.incoming`, which stays.
+        sha256
+            Of its content, in hex.
+
+        Returns
+        -------
+        bool
+            False when the same content has been there before.
+
+        Raises
+        ------
+        SpoolError
+            As `adopt`.
+        """
+        final = self.object_path(sha256)
+        linked = False
+        try:
+            make_durable_folder(final.parent)
             # The receiver removes its own name afterwards: link, never rename.
             try:
                 os.link(incoming, final)
-                linked = final
+                linked = True
             except FileExistsError:
                 _replace_if_damaged(incoming, final, sha256)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
         except OSError as error:
-            if linked is not None:
-                linked.unlink(missing_ok=True)
-            raise _spool_error("store a received object", incoming.parent, error) from error
-        return Adopted(final, sha256, size)
+            if linked:
+                final.unlink(missing_ok=True)
+            raise spool_error(incoming.parent, error) from error
+        return linked
+
+    @contextmanager
+    def alone_with(self, sha256: str) -> Iterator[None]:
+        """Keep other threads of this process from linking or taking back the same content."""
+        with self._turn:
+            self._turn.wait_for(lambda: sha256 not in self._busy)
+            self._busy.add(sha256)
+        try:
+            yield
+        finally:
+            with self._turn:
+                self._busy.discard(sha256)
+                self._turn.notify_all()
+
+    @contextmanager
+    def purging(self, *, may: bool) -> Iterator[None]:
+        """Hold off every other process's purge, or (`may`) everybody who holds one off."""
+        # A descriptor for each holder: two holders of one would release each other's lock.
+        descriptor = os.open(self.root / PURGE_LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o640)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if may else fcntl.LOCK_SH)
+            yield
+        finally:
+            os.close(descriptor)
 
     def put_chunk(self, data: bytes) -> str:
         """Write a chunk durably under its SHA-256 and return that name (64 hex digits).
@@ -111,10 +204,10 @@ class Spool:
         if final.exists() and final.stat().st_size == len(data):
             return sha256
         try:
-            _make_durable_folder(final.parent)
+            make_durable_folder(final.parent)
             write_durably(final, data)
         except OSError as error:
-            raise _spool_error("store label maps", final.parent, error) from error
+            raise spool_error(final.parent, error, "store label maps") from error
         return sha256
 
     def read_chunk(self, sha256: str) -> bytes:
@@ -129,7 +222,7 @@ class Spool:
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise _spool_error("read label maps", path, error) from error
+            raise spool_error(path, error, "read label maps") from error
         if hashlib.sha256(data).hexdigest() != sha256:
             raise SpoolError(
                 "read label maps",
@@ -162,7 +255,7 @@ def write_durably(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def hash_file(path: Path) -> str:
@@ -192,14 +285,28 @@ def _replace_if_damaged(incoming: Path, final: Path, sha256: str) -> None:
     healed.rename(final)
 
 
-def _make_durable_folder(folder: Path) -> None:
+def make_durable_folder(folder: Path) -> None:
+    """Make a folder that is still there after a power cut; its parent exists.
+
+    Raises
+    ------
+    OSError
+        When it can't be made or synced.
+    """
     if folder.exists():
         return
     folder.mkdir(parents=True, exist_ok=True, mode=0o750)
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Put a folder's names on the disk.
+
+    Raises
+    ------
+    OSError
+        When it can't be synced.
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -207,7 +314,10 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _spool_error(operation: str, folder: Path, error: OSError) -> SpoolError:
+def spool_error(
+    folder: Path, error: OSError, operation: str = "store a received object"
+) -> SpoolError:
+    """Say a failure of the file system in words; `retry` when space is what was missing."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     hint = {
         errno.ENOSPC: "Free some space on that file system; reception resumes on its own.",

@@ -1,4 +1,4 @@
-"""What `echocart status` shows: every received instance with its state, review and deliveries.
+"""What `echocart status` shows: each instance with its state, review and deliveries; room; clocks.
 
 No patient data: an instance is named by its SOPInstanceUID.
 """
@@ -6,7 +6,32 @@ No patient data: an instance is named by its SOPInstanceUID.
 from collections.abc import Collection
 from typing import Any
 
-from appliance.ledger import Ledger, worklist
+from appliance import space
+from appliance.config import Settings
+from appliance.ledger import Ledger, engine_state, quarantine, skew, worklist
+from appliance.spool import Spool
+
+
+def box(settings: Settings, ledger: Ledger) -> dict[str, Any]:
+    """Return a JSON-ready account of the box: room, objects put aside, carts' clocks, engine."""
+    return {
+        "space": space.account(settings, ledger, Spool(settings.box.state_dir)),
+        "quarantine": quarantine.listed(ledger),
+        "clocks": skew.by_cart(ledger),
+        "engine": engine_state.get(ledger),
+    }
+
+
+def in_words(account: dict[str, Any]) -> list[str]:
+    """Say the account of a box in lines, the room first."""
+    refused = [
+        f"put aside: an object of {row['calling_ae_title']} ({row['peer']}), {row['at']}:"
+        f" {row['why']}"
+        for row in account["quarantine"]
+    ]
+    clocks = [skew.in_words(row) for row in account["clocks"]]
+    engine = engine_state.in_words(account["engine"])
+    return [space.in_words(account["space"]), *([engine] if engine else []), *clocks, *refused]
 
 
 def instances(
@@ -36,6 +61,8 @@ def _account(ledger: Ledger, row: dict[str, Any], destinations: Collection[str])
         "state": row["state"],
         "reason": row["reason"],
         "received_at": row["received_at"],
+        "purged_at": row["purged_at"],
+        "kept_in": row["kept_in"],
         "size": row["size"],
         "sha256": row["sha256"],
         "analysis": analysis

@@ -14,9 +14,8 @@ from bench.figures import Figure, table
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-NAMES = sorted(
-    path.stem for path in HERE.glob("[a-z]*.py") if path.stem not in ("figures", "loops")
-)
+_SHARED = ("catalogue", "figures", "loops", "receivers")
+NAMES = sorted(path.stem for path in HERE.glob("[a-z]*.py") if path.stem not in _SHARED)
 
 
 def main() -> None:

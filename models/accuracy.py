@@ -2,8 +2,9 @@
 
     python -m models.accuracy --camus DIR [--model NAME] [--write]
 
-DIR holds `frames.csv`, `images/` and `masks/` (the layout of a corrections directory); its
-validation frames are letterboxed whole, as in training. Without DIR nothing is measured.
+DIR is CAMUS as its makers ship it, or holds `frames.csv`, `images/` and `masks/`; its validation
+frames are letterboxed whole, as in training. Without DIR nothing is measured. What more there is
+to know of a model, `models.evaluate` tells.
 """
 
 import argparse
@@ -19,8 +20,12 @@ from appliance.config import Engine
 from appliance.engine.backend import Backend, open_backend
 from appliance.errors import ApplianceError
 from appliance.manifest import Accuracy, Manifest, current_model
-from models import corrections
+from models.camus import open_dataset
+from models.corrections import CorrectionsError
 from models.data import letterboxed
+from models.metrics import dice
+
+__all__ = ["dice", "frames", "measure", "measure_all", "write"]
 
 SPLIT = "validation"
 _DIGITS = 4  # of a Dice: a hundredth of a point
@@ -28,30 +33,27 @@ _DIGITS = 4  # of a Dice: a hundredth of a point
 
 def frames(folder: Path) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
     """Yield each validation frame and its expert's label map, both uint8 [384, 384]."""
-    for drawn in corrections.read(folder, SPLIT):
-        yield letterboxed(drawn)
-
-
-def dice(
-    labels: npt.NDArray[np.uint8], expert: npt.NDArray[np.uint8], structures: tuple[int, ...]
-) -> list[float]:
-    """Return Dice (0..1) of each structure; 1 where both maps lack it."""
-    scores = []
-    for label in structures:
-        mine, theirs = labels == label, expert == label
-        total = int(mine.sum() + theirs.sum())
-        scores.append(2 * int((mine & theirs).sum()) / total if total else 1.0)
-    return scores
+    for frame in open_dataset(folder).frames(SPLIT):
+        yield letterboxed(frame.load())
 
 
 def measure(backend: Backend, manifest: Manifest, folder: Path) -> Accuracy:
-    """Run every validation frame through one backend."""
+    """Run every validation frame through one backend.
+
+    Raises
+    ------
+    CorrectionsError
+        When there is none, or one can't be read.
+    """
     scores = np.array(
         [
             dice(backend.infer(frame).labels, expert, manifest.labels)
             for frame, expert in frames(folder)
         ]
     )
+    if not len(scores):
+        hint = "Name a directory with the validation patients."
+        raise CorrectionsError("measure a model", f"{folder} has no frame in {SPLIT}", hint)
     means = [round(float(mean), _DIGITS) for mean in scores.mean(axis=0)]
     return Accuracy(
         backend="openvino" if backend.name == "openvino" else "onnxruntime",
@@ -66,6 +68,8 @@ def measure_all(manifest: Manifest, folder: Path) -> dict[str, list[Accuracy]]:
     found: dict[str, list[Accuracy]] = {}
     for variant in manifest.variants:
         for name in variant.backends:
+            if name == "tensorrt":
+                continue  # the box that builds its plan checks it
             engine = Engine(backend=name, precision=variant.precision)
             try:
                 backend = open_backend(manifest, engine)
@@ -85,22 +89,27 @@ def write(manifest: Manifest, found: dict[str, list[Accuracy]]) -> None:
     values = json.loads(path.read_text(encoding="utf-8"))
     for variant in values["variants"]:
         if variant["precision"] in found:
-            variant["accuracy"] = [a.model_dump() for a in found[variant["precision"]]]
+            mine = [a for a in found[variant["precision"]] if a.backend in variant["backends"]]
+            variant["accuracy"] = [a.model_dump() for a in mine]
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m models.accuracy", description=__doc__)
-    parser.add_argument("--camus", type=Path, required=True, help="directory with frames.csv")
+    parser.add_argument("--camus", type=Path, required=True, help="drawn frames, either layout")
     parser.add_argument("--model", default="", help="released model; the default one if absent")
     parser.add_argument("--write", action="store_true", help="put the figures into the manifest")
     options = parser.parse_args(arguments)
-    if not (options.camus / "frames.csv").is_file():
-        print(f"no frames.csv in {options.camus}: nothing to measure, nothing changed")
+    if not options.camus.is_dir():
+        print(f"no {options.camus} here: nothing to measure, nothing changed")
         return 0
-    manifest = current_model(options.model)
-    found = measure_all(manifest, options.camus)
+    try:
+        manifest = current_model(options.model)
+        found = measure_all(manifest, options.camus)
+    except ApplianceError as error:
+        print(error, file=sys.stderr)
+        return 1
     if options.write:
         write(manifest, found)
     return 0

@@ -20,21 +20,27 @@ class Step:
         The model it began with.
     corrections
         The frames it learnt from.
-    table_sha256
-        Of their frames.csv.
+    corrections_sha256
+        Of their images, masks and table.
     originals
         Original frames it drew from, to forget nothing.
+    originals_sha256
+        Of their images, masks and tables; "" without any.
     recipe
         Epochs, rates, seed.
+    revision
+        Of the code.
     scores
         "before" and "after": for "corrections" and "originals", Dice of each structure.
     """
 
     start: Manifest
     corrections: Sequence[Row]
-    table_sha256: str
+    corrections_sha256: str
     originals: int
+    originals_sha256: str
     recipe: dict[str, Any]
+    revision: str
     scores: Scores
 
     @property
@@ -45,9 +51,29 @@ class Step:
         return (
             f"models.retrain from {self.start.name} {self.start.version}"
             f" (sha256 {self.start.variants[0].sha256}): {len(self.corrections)} corrected frames"
-            f" of {loops} loops (frames.csv sha256 {self.table_sha256}),"
-            f" {self.originals} original frames to draw from; {recipe}"
+            f" of {loops} loops (data sha256 {self.corrections_sha256}),"
+            f" {self.originals} original frames to draw from"
+            + (f" (data sha256 {self.originals_sha256})" if self.originals else "")
+            + f"; {recipe}; code {self.revision or 'of no known revision'}"
         )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The step as plain values, for lineage.json."""
+        return {
+            "start": {
+                "name": self.start.name,
+                "version": self.start.version,
+                "sha256": self.start.variants[0].sha256,
+            },
+            "corrections": len(self.corrections),
+            "corrections_sha256": self.corrections_sha256,
+            "originals": self.originals,
+            "originals_sha256": self.originals_sha256,
+            "recipe": self.recipe,
+            "revision": self.revision,
+            "scores": self.scores,
+        }
 
 
 def manifest(
@@ -58,7 +84,9 @@ def manifest(
     Licence, citation and the research-use flag stay: what derives from weights bears their terms.
     """
     same = {"file": file, "sha256": sha256, "accuracy": ()}
-    variants = tuple(variant.model_copy(update=same) for variant in start.variants)
+    # Lower precisions with a file of their own are made by models.export.
+    own = [variant for variant in start.variants if variant.file == start.variants[0].file]
+    variants = tuple(variant.model_copy(update=same) for variant in own)
     changed = {
         "name": name,
         "version": version,

@@ -7,6 +7,7 @@ corrections directory has six columns more than CAMUS; a reader takes both.
 import csv
 import hashlib
 import io
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -85,11 +86,23 @@ class Row:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A frame and what was drawn on it: `image` grey and `mask` labels, uint8 of one shape."""
+    """A frame and what was drawn on it: `image` grey and `mask` labels, uint8 of one shape.
+
+    Attributes
+    ----------
+    spacing
+        mm per pixel down the rows and across the columns; None when unknown.
+    """
 
     row: Row
     image: Bytes
     mask: Bytes
+    spacing: tuple[float, float] | None = None
+
+    @property
+    def aspect(self) -> float:
+        """Height of a pixel over its width; 1.0 when unknown."""
+        return self.spacing[0] / self.spacing[1] if self.spacing else 1.0
 
 
 def rows(folder: Path) -> list[Row]:
@@ -207,7 +220,23 @@ def load(folder: Path, row: Row) -> Drawn:
         what = f"{mask_path} holds the label {mask.max()}"
         hint = f"Labels are 0 to {LARGEST_LABEL}: draw it again, or delete its line in {_TABLE}."
         raise CorrectionsError(_READ, what, hint)
-    return Drawn(row, image, mask)
+    spacing = _spacing(folder, row)
+    return Drawn(row, image, mask, spacing)
+
+
+def _spacing(folder: Path, row: Row) -> tuple[float, float] | None:
+    if not row.spacing_mm:
+        return None
+    try:
+        side = float(row.spacing_mm)
+    except ValueError:
+        side = math.nan
+    if not 0 < side < math.inf:
+        what = f"{folder / _TABLE} says spacing_mm {row.spacing_mm!r} for {row.stem}"
+        raise CorrectionsError(
+            _READ, what, "It is millimetres per pixel; leave it empty if unknown."
+        )
+    return side, side
 
 
 def _newest(table: Sequence[Row]) -> list[Row]:

@@ -22,10 +22,20 @@ SPECKLE = 0.12
 _SELDOM = 0.3  # of the frames are blurred, as many speckled
 
 
+def geometry_of(drawn: Drawn) -> Geometry:
+    """Return how the whole frame lies in the network's square, its pixels made square."""
+    rows, columns = drawn.image.shape
+    return Geometry.fit(rows, columns, (0, 0, columns, rows), drawn.aspect)
+
+
+def map_spacing(drawn: Drawn) -> float | None:
+    """Return the mm per pixel of the network's square; None when unknown."""
+    return drawn.spacing[1] / geometry_of(drawn).scale_x if drawn.spacing else None
+
+
 def letterboxed(drawn: Drawn) -> tuple[Bytes, Bytes]:
     """Return image and mask, both uint8 [384, 384], the frame whole and centred."""
-    rows, columns = drawn.image.shape
-    geometry = Geometry.fit(rows, columns, (0, 0, columns, rows))
+    geometry = geometry_of(drawn)
     width, height = geometry.inner
     mask = np.zeros((geometry.map_rows, geometry.map_columns), np.uint8)
     inside = np.s_[

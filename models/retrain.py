@@ -1,9 +1,11 @@
 """Refine a released network on corrections, and make a model that `echocart model add` takes.
 
-    python -m models.retrain --corrections DIR [--original DIR] --out DIR/NAME-VERSION
+    python -m models.retrain --corrections DIR [--originals DIR ...] --out DIR/NAME-VERSION
 
-`--out` may also be a file, MODEL.onnx: manifest.json and the card are put beside it. Killed and
-called again with the same words, it goes on where it was. Needs the [train] extra.
+`--mix` says how many original frames are shown for each corrected one; without it the network's
+Dice on the corrections decides (docs/retraining.md). `--out` may also be a file, MODEL.onnx:
+manifest.json, lineage.json and the card are put beside it. Killed and called again with the same
+words, it goes on where it was. Needs the [train] extra.
 """
 
 import argparse
@@ -12,8 +14,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,19 @@ import numpy as np
 
 from appliance.errors import ApplianceError
 from appliance.manifest import Manifest, current_model, load_manifest
-from models import card, corrections
-from models.accuracy import dice
+from models import camus, card
 from models.corrections import CorrectionsError, write_whole
 from models.data import letterboxed
+from models.lineage import revision
+from models.metrics import dice
+from models.release import copy_view
 
 if TYPE_CHECKING:
     from models.network import Network
     from models.training import Frames, Recipe
+
+POOR = 0.85  # mean Dice on the corrections below which the network has more to learn than to keep
+MIX_WHEN_POOR, MIX_WHEN_GOOD = 1.0, 2.0
 
 _RETRAIN = "retrain a model"
 _STATE = ".retraining.pt"
@@ -71,50 +77,120 @@ class Target:
         return cls(folder, out.name if is_file else "network.onnx", name, version)
 
 
+@dataclass(frozen=True)
+class Sources:
+    """The data sets of a retraining, every file of them looked at.
+
+    Attributes
+    ----------
+    corrections
+        What a person drew.
+    originals
+        What the network knew before.
+    """
+
+    corrections: camus.Dataset
+    originals: tuple[camus.Dataset, ...]
+
+    @classmethod
+    def checked(cls, corrected: Path, originals: Sequence[Path]) -> "Sources":
+        """Open them.
+
+        Raises
+        ------
+        CorrectionsError
+            When there is nothing to learn from, or a broken file: the first, by name.
+        """
+        made = cls(camus.checked(corrected), tuple(camus.checked(path) for path in originals))
+        if not made.taught:
+            hint = "Pull some first: python -m models.pull --from URL --to DIR."
+            raise CorrectionsError(_RETRAIN, f"{corrected} holds no frame to learn from", hint)
+        return made
+
+    @property
+    def taught(self) -> list[camus.Frame]:
+        """The corrections."""
+        return self.corrections.frames("train")
+
+    @property
+    def drawn_from(self) -> list[camus.Frame]:
+        """Originals that may be mixed in."""
+        return [frame for dataset in self.originals for frame in dataset.frames("train")]
+
+    @property
+    def watched(self) -> list[camus.Frame]:
+        """Originals of hearts that nobody corrected, evenly over the data sets, to see forgetting."""
+        known = {frame.patient for frame in self.taught}
+        frames = [
+            frame
+            for dataset in self.originals
+            for frame in dataset.frames("validation")
+            if frame.patient not in known
+        ]
+        return frames[:: max(1, -(-len(frames) // _WATCHED))]
+
+    def checksums(self) -> tuple[str, str]:
+        """Return the SHA-256 of the corrections and of the originals, "" without any."""
+        hashes = [camus.checksum(dataset) for dataset in self.originals]
+        whole = _hash("".join(sorted(hashes)).encode()) if len(hashes) > 1 else "".join(hashes)
+        return camus.checksum(self.corrections), whole
+
+
 def retrain(
-    start: Manifest,
-    corrected: Path,
-    original: Path | None,
-    target: Target,
-    recipe: "Recipe",
+    start: Manifest, sources: Sources, target: Target, recipe: "Recipe", mix: float | None
 ) -> dict[str, Any]:
     """Refine `start`, write the new model's folder, and return how it agrees with the drawings.
 
+    Parameters
+    ----------
+    start
+        The model to begin with.
+    sources, target
+        From where, and to where.
+    recipe
+        How; its `mix` is replaced.
+    mix
+        Originals for each correction; None lets the Dice on the corrections decide.
+
     Raises
     ------
-    CorrectionsError
-        When a directory holds nothing to learn from, or a broken frame.
     ManifestError
         When the network of `start` isn't one that can be refined.
     """
-    import onnx
-
+    from models.graph import complete, load
     from models.network import from_onnx, into_onnx
     from models.training import Frames, as_dict, refine
 
-    rows = [row for row in corrections.rows(corrected) if row.split == "train"]
-    drawn = [letterboxed(item) for item in corrections.read(corrected, "train")]
-    if not drawn:
-        hint = "Pull some first: python -m models.pull --from URL --to DIR."
-        raise CorrectionsError(_RETRAIN, f"{corrected} holds no frame to learn from", hint)
-    frames = Frames(drawn, _readers(original))
-    graph = onnx.load(start.folder / start.variants[0].file)
+    drawn = [letterboxed(frame.load()) for frame in sources.taught]
+    frames = Frames(drawn, [frame.load for frame in sources.drawn_from])
+    watched = [letterboxed(frame.load()) for frame in sources.watched]
+    graph = load(start.folder / start.variants[0].file)
     network = from_onnx(graph)
-    scores = {"before": _agreement(network, start, frames, original)}
+    scores = {"before": _agreement(network, start, drawn, watched)}
+    recipe = replace(recipe, mix=_mix(mix, scores["before"], bool(frames.originals)))
+    corrections_sha256, originals_sha256 = sources.checksums()
+    parts = [start.variants[0].sha256, corrections_sha256, originals_sha256, as_dict(recipe)]
     state = target.folder / _STATE
     target.folder.mkdir(parents=True, exist_ok=True)
-    with _Progress(frames, recipe) as progress:
-        refine(
-            network, frames, recipe, state, _fingerprint(start, rows, original, recipe), progress
+    with Progress("retraining", recipe, frames) as progress:
+        network = refine(
+            network,
+            frames,
+            recipe,
+            state=state,
+            fingerprint=_hash(json.dumps(parts).encode()),
+            on_step=progress,
         )
-    scores["after"] = _agreement(network, start, frames, original)
-    data = complete(into_onnx(network, graph)).SerializeToString(deterministic=True)
+    scores["after"] = _agreement(network, start, drawn, watched)
+    data = complete(into_onnx(network.cpu(), graph)).SerializeToString(deterministic=True)
     step = card.Step(
         start=start,
-        corrections=rows,
-        table_sha256=_hash((corrected / "frames.csv").read_bytes()),
+        corrections=[frame.row for frame in sources.taught],
+        corrections_sha256=corrections_sha256,
         originals=len(frames.originals),
+        originals_sha256=originals_sha256,
         recipe=as_dict(recipe),
+        revision=revision(),
         scores=scores,
     )
     _write(target, start, data, step)
@@ -122,13 +198,31 @@ def retrain(
     return scores
 
 
-def complete(graph: Any) -> Any:
-    """Return an ONNX model with every output of the box's interface."""
-    from models.export import add_certainty
+def default_mix(initial: float) -> float:
+    """Return the originals for each correction, by the network's mean Dice on the corrections.
 
-    if "certainty" in {output.name for output in graph.graph.output}:
-        return graph
-    return add_certainty(graph)
+    A network that is far off has more to learn from a correction than to lose: one original for
+    each. One that is nearly right has more to lose: two (docs/retraining.md has the figures).
+    """
+    return MIX_WHEN_POOR if initial < POOR else MIX_WHEN_GOOD
+
+
+def ratio(text: str) -> float:
+    """Read a mix: "2", "0.5", or originals to corrections, "2:1".
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        When it is neither.
+    """
+    try:
+        originals, _, corrected = text.partition(":")
+        value = float(originals) / float(corrected or 1)
+    except (ValueError, ZeroDivisionError):
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no ratio such as 2 or 2:1")
+    return value
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -139,21 +233,19 @@ def main(arguments: Sequence[str]) -> int:
     except ImportError:
         print("models.retrain needs PyTorch: pip install 'echocart[train]'", file=sys.stderr)
         return 1
-    recipe = Recipe(
-        epochs=options.epochs,
-        originals_per_correction=options.originals,
-        seed=options.seed,
-        threads=options.threads,
-    )
-    if options.original is None:
+    given = ("epochs", "batch", "learning_rate", "precision", "seed", "threads")
+    values = {name: getattr(options, name) for name in given}
+    recipe = Recipe(**{name: value for name, value in values.items() if value is not None})
+    if not options.originals:
         print(
-            "warning: without --original the network may forget what it knew of other hearts",
+            "warning: without --originals the network may forget what it knew of other hearts",
             file=sys.stderr,
         )
     try:
         start = load_manifest(options.start) if options.start else current_model()
         target = Target.of(options.out, start)
-        scores = retrain(start, options.corrections, options.original, target, recipe)
+        sources = Sources.checked(options.corrections, options.originals)
+        scores = retrain(start, sources, target, recipe, options.mix)
     except ApplianceError as error:
         print(error, file=sys.stderr)
         return 1
@@ -168,32 +260,45 @@ def main(arguments: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m models.retrain", description=__doc__)
     parser.add_argument("--corrections", type=Path, required=True, help="as models.pull wrote it")
-    parser.add_argument("--original", type=Path, help="frames of before, laid out the same")
+    parser.add_argument(
+        "--originals",
+        "--original",
+        type=Path,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DIR",
+        help="frames of before: laid out the same, or CAMUS as its makers ship it",
+    )
+    parser.add_argument(
+        "--mix", type=ratio, help="originals for each correction, 2 or 2:1; by Dice if absent"
+    )
     parser.add_argument("--out", type=Path, required=True, help="NAME-VERSION/ or MODEL.onnx")
     parser.add_argument("--start", type=Path, help="model's folder; the released one if absent")
-    parser.add_argument("--epochs", type=int, default=20, help="20 if absent")
-    parser.add_argument(
-        "--originals", type=int, default=2, help="originals for each correction; 2 if absent"
-    )
+    parser.add_argument("--epochs", type=int, help="20 if absent")
+    parser.add_argument("--batch", type=int, help="4 if absent")
+    parser.add_argument("--learning-rate", type=float, help="1e-4 if absent")
+    parser.add_argument("--precision", choices=("f32", "bf16"), help="f32 if absent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0 takes what PyTorch takes")
     return parser
 
 
-class _Progress:
-    """A bar on a terminal, nothing elsewhere."""
+class Progress:
+    """A bar with the time that is left on a terminal, nothing elsewhere."""
 
-    def __init__(self, frames: "Frames", recipe: "Recipe") -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+    def __init__(self, title: str, recipe: "Recipe", frames: "Frames") -> None:
+        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
 
         from models.training import steps_of_epoch
 
-        columns = (TextColumn("retraining"), BarColumn(), TextColumn("{task.description}"))
-        self._bar = Progress(*columns, TimeRemainingColumn())
+        columns = (TextColumn(title), BarColumn(), TextColumn("{task.description}"))
+        self._bar = Bar(*columns, TimeRemainingColumn())
         total = recipe.epochs * steps_of_epoch(frames, recipe)
         self._task = self._bar.add_task("loss", total=total)
 
-    def __enter__(self) -> "_Progress":
+    def __enter__(self) -> "Progress":
         self._bar.start()
         return self
 
@@ -201,62 +306,61 @@ class _Progress:
         self._bar.stop()
 
     def __call__(self, step: int, loss: float) -> None:
+        """Show the steps done and the last loss."""
         self._bar.update(self._task, completed=step, description=f"loss {loss:.3f}")
 
 
-def _readers(original: Path | None) -> list[Any]:
-    if original is None:
-        return []
-    rows = [row for row in corrections.rows(original) if row.split == "train"]
-    return [partial(corrections.load, original, row) for row in rows]
+def _mix(mix: float | None, before: dict[str, dict[str, float]], has_originals: bool) -> float:
+    """What was asked for, or what the Dice on the corrections asks for, said aloud."""
+    if not has_originals:
+        return 0.0
+    if mix is not None:
+        return mix
+    initial = float(np.mean(list(before["corrections"].values())))
+    chosen = default_mix(initial)
+    word = "poor" if initial < POOR else "good"
+    print(
+        f"mean Dice on the corrections is {initial:.3f}, {word}: "
+        f"{chosen:g} originals for each correction (--mix chooses another)",
+        file=sys.stderr,
+    )
+    return chosen
 
 
 def _agreement(
-    network: "Network", manifest: Manifest, frames: "Frames", original: Path | None
+    network: "Network", manifest: Manifest, drawn: Sequence[Any], watched: Sequence[Any]
 ) -> dict[str, dict[str, float]]:
     """Mean Dice of each structure on the corrections, and on originals kept out of training."""
-    watched = {"corrections": list(frames.corrections)}
-    if original is not None:
-        rows = [row for row in corrections.rows(original) if row.split == "validation"]
-        kept = [letterboxed(corrections.load(original, row)) for row in _spread(rows)]
-        watched |= {"originals": kept} if kept else {}
-    return {key: _dice(network, manifest, pairs) for key, pairs in watched.items()}
+    pairs = {"corrections": drawn} | ({"originals": watched} if watched else {})
+    return {key: mean_dice(network, manifest, value) for key, value in pairs.items()}
 
 
-def _dice(network: "Network", manifest: Manifest, pairs: Sequence[Any]) -> dict[str, float]:
+def mean_dice(
+    network: "Network", manifest: Manifest, pairs: Sequence[Any], precision: str = "f32"
+) -> dict[str, float]:
+    """Return the mean Dice of each structure over letterboxed images and masks."""
     from models.training import predict
 
-    scores = [dice(predict(network, image), mask, manifest.labels) for image, mask in pairs]
+    scores = [
+        dice(predict(network, image, precision), mask, manifest.labels) for image, mask in pairs
+    ]
+    return mean_of(scores, manifest)
+
+
+def mean_of(scores: Sequence[Sequence[float]], manifest: Manifest) -> dict[str, float]:
+    """Return the mean over frames of each structure's Dice, by the structure's name."""
     means = np.array(scores).mean(axis=0)
     names = [structure.name for structure in manifest.structures]
     return {name: round(float(mean), 4) for name, mean in zip(names, means, strict=True)}
 
 
-def _spread(rows: list[corrections.Row]) -> list[corrections.Row]:
-    """Return at most `_WATCHED` rows, evenly over the table."""
-    step = max(1, -(-len(rows) // _WATCHED))
-    return rows[::step]
-
-
-def _fingerprint(
-    start: Manifest, rows: Sequence[corrections.Row], original: Path | None, recipe: "Recipe"
-) -> str:
-    from models.training import as_dict
-
-    table = (original / "frames.csv").read_bytes() if original else b""
-    parts = [
-        start.variants[0].sha256,
-        [row.stem for row in rows],
-        _hash(table),
-        as_dict(recipe),
-    ]
-    return _hash(json.dumps(parts).encode())
-
-
 def _write(target: Target, start: Manifest, data: bytes, step: card.Step) -> None:
-    """Write network and card, then the manifest that makes them a model."""
+    """Write network, lineage and card, then the manifest that makes them a model."""
     manifest = card.manifest(start, target.name, target.version, target.file, _hash(data), step)
     write_whole(target.folder / target.file, data)
+    copy_view(start, target.folder)
+    record = json.dumps(step.record, indent=2) + "\n"
+    write_whole(target.folder / "lineage.json", record.encode())
     write_whole(target.folder / "README.md", card.text(manifest, step).encode())
     write_whole(
         target.folder / "manifest.json",

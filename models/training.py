@@ -1,5 +1,6 @@
 """Refining a network on drawn frames: the loop, its loss, and where it stands after a kill."""
 
+import copy
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from models.data import augmented, letterboxed
 from models.network import CLASSES, Network
 
 Read = Callable[[], Drawn]
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 _CLIP = 1.0  # norm of a step's gradient: without BatchNorm one odd frame could undo much
 _WARM_UP = 10  # steps
@@ -32,16 +34,27 @@ class Recipe:
     ----------
     epochs
         Each shows every corrected frame once.
-    originals_per_correction
+    mix
         Original frames shown for each corrected one, so that the old isn't forgotten.
     batch, learning_rate, seed, threads
         As usual; threads 0 leaves PyTorch's choice.
+    recall
+        Weight of the loss by which the network keeps on the original frames what it said of them
+        at the start, beside what the expert drew (Li and Hoiem 2016, arXiv 1606.09282).
+    share
+        Of the way from the starting weights to the learnt ones that the result goes
+        (Wortsman 2022, arXiv 2109.01903); 1.0 is all of it.
+    precision
+        "f32", or "bf16" for half the time on processors that have it.
     """
 
     epochs: int = 20
-    originals_per_correction: int = 2
+    mix: float = 2.0
     batch: int = 4
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-4
+    recall: float = 1.0
+    share: float = 0.75
+    precision: str = "f32"
     seed: int = 0
     threads: int = 0
 
@@ -50,18 +63,25 @@ class Recipe:
 class Frames:
     """What is learnt from: corrections in memory, originals read as they are drawn by lot."""
 
-    corrections: Sequence[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]
+    corrections: Sequence[Pair]
     originals: Sequence[Read]
+
+    def drawn(self, recipe: Recipe) -> int:
+        """Return how many originals an epoch shows."""
+        return min(len(self.originals), round(recipe.mix * len(self.corrections)))
 
     def of_epoch(
         self, recipe: Recipe, random: np.random.Generator
-    ) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
-        """Return every correction and a draw of originals, in random order."""
-        count = min(len(self.originals), recipe.originals_per_correction * len(self.corrections))
-        drawn: Sequence[int] = (
+    ) -> list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], bool]]:
+        """Return every correction and a draw of originals (True), in random order."""
+        count = self.drawn(recipe)
+        lot: Sequence[int] = (
             random.choice(len(self.originals), count, replace=False).tolist() if count else []
         )
-        chosen = [*self.corrections, *(letterboxed(self.originals[i]()) for i in drawn)]
+        chosen = [
+            *((*pair, False) for pair in self.corrections),
+            *((*letterboxed(self.originals[i]()), True) for i in lot),
+        ]
         return [chosen[i] for i in random.permutation(len(chosen))]
 
 
@@ -69,16 +89,18 @@ def refine(
     network: Network,
     frames: Frames,
     recipe: Recipe,
-    state: Path,
-    fingerprint: str,
-    on_step: Callable[[int, float], None],
+    *,
+    state: Path | None = None,
+    fingerprint: str = "",
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_epoch: Callable[[int, Network], None] = lambda epoch, network: None,
 ) -> Network:
     """Refine a network, going on from `state` when it is of the same work.
 
     Parameters
     ----------
     network
-        Changed in place.
+        Not changed.
     frames, recipe
         What and how.
     state
@@ -86,38 +108,60 @@ def refine(
     fingerprint
         Of everything the result depends on: another one starts anew.
     on_step
-        Told of the steps done of `steps_of(...)` and the last loss.
+        Told of the steps done of epochs times `steps_of_epoch`, and the last loss.
+    on_epoch
+        Told of the epochs done, and given what the result would be if it ended there.
+
+    Returns
+    -------
+    Network
+        The refined one, in evaluation mode.
     """
     if recipe.threads:
         torch.set_num_threads(recipe.threads)
+    start = network.to(_device(), memory_format=torch.channels_last).eval()
+    learner = copy.deepcopy(start)
     optimizer = torch.optim.AdamW(
-        network.parameters(), recipe.learning_rate, weight_decay=_WEIGHT_DECAY
+        learner.parameters(), recipe.learning_rate, weight_decay=_WEIGHT_DECAY
     )
-    network.to(memory_format=torch.channels_last)
-    done = _resume(state, fingerprint, network, optimizer)
+    done = _resume(state, fingerprint, learner, optimizer)
     per_epoch = steps_of_epoch(frames, recipe)
     on_step(done * per_epoch, math.nan)
-    network.train()
     for epoch in range(done, recipe.epochs):
         # Of the epoch alone: a run that goes on after a kill shows what it would have shown.
         random = np.random.default_rng([recipe.seed, epoch])
         shown = frames.of_epoch(recipe, random)
+        learner.train()
         for step in range(per_epoch):
             overall = epoch * per_epoch + step
             for group in optimizer.param_groups:
                 group["lr"] = _rate(recipe, overall, recipe.epochs * per_epoch)
-            batch = shown[step * recipe.batch : (step + 1) * recipe.batch]
-            loss = _step(network, optimizer, [augmented(*pair, random) for pair in batch])
-            on_step(overall + 1, loss)
-        _save(state, fingerprint, network, optimizer, epoch + 1)
-    return network.eval()
+            part = shown[step * recipe.batch : (step + 1) * recipe.batch]
+            batch = _Batch.of([(*augmented(a, b, random), original) for a, b, original in part])
+            loss = _loss(learner, start, batch, recipe)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
+            optimizer.step()
+            on_step(overall + 1, float(loss.item()))
+        if state is not None:
+            _save(state, fingerprint, learner, optimizer, epoch + 1)
+        on_epoch(epoch + 1, between(start, learner, recipe.share))
+    return between(start, learner, recipe.share)
+
+
+def between(start: Network, learnt: Network, share: float) -> Network:
+    """Return the network that lies at `share` of the way between two of the same shape."""
+    made = copy.deepcopy(start)
+    with torch.no_grad():
+        for mine, theirs in zip(made.parameters(), learnt.parameters(), strict=True):
+            mine.lerp_(theirs, share)
+    return made.eval()
 
 
 def steps_of_epoch(frames: Frames, recipe: Recipe) -> int:
     """Return the number of optimizer steps in an epoch."""
-    corrections = len(frames.corrections)
-    originals = min(len(frames.originals), recipe.originals_per_correction * corrections)
-    return math.ceil((corrections + originals) / recipe.batch)
+    return math.ceil((len(frames.corrections) + frames.drawn(recipe)) / recipe.batch)
 
 
 def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
@@ -138,27 +182,57 @@ def loss_of(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels) + 1 - dice
 
 
-def predict(network: Network, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def predict(
+    network: Network, image: npt.NDArray[np.uint8], precision: str = "f32"
+) -> npt.NDArray[np.uint8]:
     """Label one letterboxed frame, uint8 [384, 384], with a network in evaluation mode."""
-    with torch.no_grad():
-        logits = network(torch.from_numpy(image).float()[None, None] / 255)
-        labels: npt.NDArray[np.uint8] = logits.argmax(1)[0].to(torch.uint8).numpy()
+    device = next(network.parameters()).device
+    picture = torch.from_numpy(image).to(device).float()[None, None] / 255
+    with torch.inference_mode(), _mixed(precision):
+        logits = network(picture.to(memory_format=torch.channels_last))
+    labels: npt.NDArray[np.uint8] = logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
     return labels
 
 
-def _step(
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    batch: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]],
-) -> float:
-    pictures = torch.from_numpy(np.stack([picture for picture, _ in batch]))[:, None]
-    labels = torch.from_numpy(np.stack([mask for _, mask in batch])).long()
-    loss = loss_of(network(pictures.to(memory_format=torch.channels_last)), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-    optimizer.step()
-    return float(loss.item())
+@dataclass(frozen=True)
+class _Batch:
+    pictures: Tensor  # float32 [n, 1, side, side]
+    labels: Tensor  # int64 [n, side, side]
+    originals: Tensor  # bool [n]
+
+    @classmethod
+    def of(
+        cls, shown: Sequence[tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8], bool]]
+    ) -> "_Batch":
+        pictures = torch.from_numpy(np.stack([picture for picture, _, _ in shown]))[:, None]
+        labels = torch.from_numpy(np.stack([mask for _, mask, _ in shown])).long()
+        originals = torch.tensor([original for _, _, original in shown])
+        return cls(
+            pictures.to(_device(), memory_format=torch.channels_last),
+            labels.to(_device()),
+            originals.to(_device()),
+        )
+
+
+def _loss(learner: Network, start: Network, batch: _Batch, recipe: Recipe) -> Tensor:
+    with _mixed(recipe.precision):
+        logits = learner(batch.pictures)
+    logits = logits.float()
+    loss = loss_of(logits, batch.labels)
+    if recipe.recall and bool(batch.originals.any()):
+        with torch.no_grad(), _mixed(recipe.precision):
+            said = start(batch.pictures[batch.originals]).float().softmax(1)
+        says = logits[batch.originals].log_softmax(1)
+        loss = loss + recipe.recall * functional.kl_div(says, said, reduction="none").sum(1).mean()
+    return loss
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _mixed(precision: str) -> torch.autocast:
+    return torch.autocast(_device().type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def _rate(recipe: Recipe, step: int, steps: int) -> float:
@@ -168,10 +242,10 @@ def _rate(recipe: Recipe, step: int, steps: int) -> float:
 
 
 def _resume(
-    state: Path, fingerprint: str, network: Network, optimizer: torch.optim.Optimizer
+    state: Path | None, fingerprint: str, network: Network, optimizer: torch.optim.Optimizer
 ) -> int:
     """Load where an earlier run was; return how many epochs it had done."""
-    if not state.exists():
+    if state is None or not state.exists():
         return 0
     found: dict[str, Any] = torch.load(state, weights_only=True)
     if found["fingerprint"] != fingerprint:

@@ -40,6 +40,8 @@ class Box:
         More TOML, appended to the file.
     closes_after_s
         Quiet seconds after which a reviewed study is closed.
+    scp
+        More lines of the section [scp].
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Box:
         services: Sequence[str] = SERVICES,
         extra: str = "",
         closes_after_s: float = 0.0,
+        scp: str = "",
     ) -> None:
         self.root = root
         self.services = tuple(services)
@@ -57,7 +60,7 @@ class Box:
         self.config = root / "echocart.toml"
         self.config.write_text(
             f'[box]\nae_title = "ECHOCART"\nstate_dir = "{root / "state"}"\n'
-            f'[scp]\nhost = "127.0.0.1"\nport = {self.dicom_port}\nspace_floor_mb = 10\n'
+            f'[scp]\nhost = "127.0.0.1"\nport = {self.dicom_port}\nspace_floor_mb = 10\n{scp}\n'
             f"[webui]\nport = {self.http_port}\n"
             f"[sync]\nstudy_closes_after_s = {closes_after_s}\n"
             f'[[destination]]\nname = "usb"\nkind = "folder"\npath = "{self.usb}"\n{extra}'
@@ -100,13 +103,17 @@ class Box:
         self._starts[name] = self.log(name).count(" ready: ")
         with (self.root / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", f"appliance.{name}", "--config", str(self.config)],
+                self.command(name),
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=log,
             )
         if wait:
             self.wait_ready(name)
+
+    def command(self, name: str) -> list[str]:
+        """Return how a service is started."""
+        return [sys.executable, "-m", f"appliance.{name}", "--config", str(self.config)]
 
     def wait_ready(self, name: str) -> None:
         """Wait until a service has said that it does its work."""

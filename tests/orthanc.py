@@ -13,9 +13,9 @@ __all__ = ["PASSWORD", "USER", "Orthanc"]
 class Orthanc(appliance.demo.orthanc.Orthanc):
     """Context manager around one server; see `appliance.demo.orthanc.Orthanc`."""
 
-    def __init__(self, root: Path, allow_get: bool = True) -> None:
+    def __init__(self, root: Path, allow_get: bool = True, box_port: int = 104) -> None:
         try:
-            super().__init__(root, allow_get)
+            super().__init__(root, allow_get, box_port)
         except NotInstalledError as error:
             pytest.skip(f"{error.subject}: apt install orthanc orthanc-dicomweb")
 

@@ -208,6 +208,13 @@ def small_loop(**options: Any) -> Phantom:
     return cine_loop(**{"frames": 9, "rows": 120, "columns": 160, **options})
 
 
+def on_its_head(loop: Phantom) -> Phantom:
+    """Turn an uncompressed grey loop upside down: a heart that no apical view shows."""
+    loop.dataset.PixelData = np.ascontiguousarray(loop.grey[:, ::-1]).tobytes()
+    loop.dataset.pop("SequenceOfUltrasoundRegions", None)
+    return loop
+
+
 def _colour(grey: Bytes, tint: tuple[float, float, float], photometric: str) -> Bytes:
     if photometric in ("MONOCHROME2", "PALETTE COLOR") or tint == (1.0, 1.0, 1.0):
         return np.repeat(grey[..., None], 3, axis=2)

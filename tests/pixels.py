@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import io
+import struct
 from copy import deepcopy
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    RLELossless,
+)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -30,8 +40,9 @@ def describe(dataset: Dataset, photometric: str, planar: int, bits: int) -> None
 def set_palette(dataset: Dataset, bits: int, tint: tuple[float, float, float]) -> None:
     """A 16-bit lookup table (PS3.3 C.7.6.3.1.5): a ramp for every channel, tinted."""
     entries = 1 << bits
+    order = ">" if dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian else "<"
     for channel, factor in zip(("Red", "Green", "Blue"), tint, strict=True):
-        ramp = np.linspace(0, 65535 * factor, entries).round().astype("<u2")
+        ramp = np.linspace(0, 65535 * factor, entries).round().astype(f"{order}u2")
         setattr(dataset, f"{channel}PaletteColorLookupTableDescriptor", [entries % 65536, 0, 16])
         setattr(dataset, f"{channel}PaletteColorLookupTableData", ramp.tobytes())
 
@@ -102,8 +113,72 @@ def _unmarked_rgb(rgb: Bytes, quality: int) -> bytes:
     return bytes(changed)
 
 
+def lossless_jpeg(
+    samples: npt.NDArray[Any], bits: int, predictor: int = 1, rows_between: int = 0
+) -> bytes:
+    """JPEG lossless (ITU-T T.81 annex H) in the simplest code: five bits for each size of difference.
+
+    Parameters
+    ----------
+    samples
+        [rows, columns], or [rows, columns, 3] for three interleaved components.
+    rows_between
+        Rows of a restart interval; 0 for none.
+    """
+    planes = samples.astype(np.int64).reshape(*samples.shape[:2], -1)
+    rows, columns, components = planes.shape
+    each = rows_between or rows
+    ids = range(1, components + 1)
+    frame = struct.pack(">BHHB", bits, rows, columns, components)
+    frame += b"".join(bytes([number, 0x11, 0]) for number in ids)
+    scan = bytes([components, *(part for number in ids for part in (number, 0)), predictor, 0, 0])
+    parts = [_entropy(planes[top : top + each], bits, predictor) for top in range(0, rows, each)]
+    restarts = [bytes([0xFF, 0xD0 + index % 8]) for index in range(len(parts) - 1)]
+    return b"".join(
+        [
+            b"\xff\xd8",
+            _segment(0xC4, bytes([0, *[0] * 4, 17, *[0] * 11, *range(17)])),
+            _segment(0xC3, frame),
+            _segment(0xDD, struct.pack(">H", rows_between * columns)) if rows_between else b"",
+            _segment(0xDA, scan),
+            *(part + mark for part, mark in zip(parts, [*restarts, b"\xff\xd9"], strict=True)),
+        ]
+    )
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+def _entropy(planes: npt.NDArray[Any], bits: int, predictor: int) -> bytes:
+    """One restart interval: int64[rows, columns, components]."""
+    left = np.roll(planes, 1, axis=1)
+    left[1:, 0], left[0, 0] = planes[:-1, 0], 1 << (bits - 1)
+    above = np.roll(planes, 1, axis=0)
+    a, b, c = left, above, np.roll(above, 1, axis=1)
+    table = [a, b, c, a + b - c, a + ((b - c) >> 1), b + ((a - c) >> 1), (a + b) >> 1]
+    predicted = left.copy()
+    predicted[1:, 1:] = table[predictor - 1][1:, 1:]
+    written = []
+    for difference in ((planes - predicted + 32767) % 65536 - 32767).ravel().tolist():
+        size = abs(difference).bit_length()
+        written.append(f"{size:05b}")
+        if 0 < size < 16:
+            value = difference if difference > 0 else difference + (1 << size) - 1
+            written.append(f"{value:0{size}b}")
+    text = "".join(written)
+    text += "1" * (-len(text) % 8)
+    return int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\0")
+
+
 def compressed(dataset: Dataset, frames: list[bytes], syntax: UID) -> list[bytes]:
     """Native frames of the described data set (planar 0), encoded by pydicom's encoder for a syntax."""
+    if syntax in (JPEGLossless, JPEGLosslessSV1):
+        shape = (dataset.Rows, dataset.Columns, dataset.SamplesPerPixel)
+        kind, bits = f"<u{dataset.BitsAllocated // 8}", dataset.BitsAllocated
+        predictor = 1 if syntax == JPEGLosslessSV1 else 7
+        pictures = [np.frombuffer(frame, kind).reshape(shape) for frame in frames]
+        return [lossless_jpeg(picture, bits, predictor) for picture in pictures]
     native_set = deepcopy(dataset.group_dataset(0x0028))
     native_set.file_meta = FileMetaDataset()
     native_set.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian

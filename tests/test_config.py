@@ -60,6 +60,31 @@ def test_everything_but_the_ae_title_has_a_default(tmp_path):
         ('destination = ["x"]\n[box]\nae_title = "A"\n', None, "[[destination]]"),
         ('box = "x"\n', 1, "the line [box]"),
         ('[box]\nae_title = "A"\n[[destination]]\nkind = "folder"\n', 3, "destination.1.name is"),
+        ('[box]\nae_title = "A"\n[[cart]]\nname = "c"\n', 3, "cart.c.calling_ae is missing"),
+        ('[box]\nae_title = "A"\n[cart]\nname = "c"\n', 3, "[[cart]]"),
+        (
+            '[box]\nae_title = "A"\n[[cart]]\nname = "c"\ncalling_ae = "C"\naddres = "10.0.0.1"\n',
+            6,
+            "Did you mean 'address'?",
+        ),
+        (
+            '[box]\nae_title = "A"\n[[cart]]\nname = "c"\ncalling_ae = "C"\naddress = "cart.lan"\n',
+            6,
+            "IP address or a network",
+        ),
+        (
+            '[box]\nae_title = "A"\n[[cart]]\nname = "c"\ncalling_ae = "C"\ntls = true\n',
+            3,
+            "scp.tls_port is not set",
+        ),
+        (
+            '[box]\nae_title = "A"\n[[cart]]\nname = "c"\ncalling_ae = "C"\n'
+            '[[cart]]\nname = "d"\ncalling_ae = "C"\n',
+            3,
+            "twice with the same address",
+        ),
+        ('[box]\nae_title = "A"\n[scp]\ntls_port = 2762\n', 3, "come together"),
+        ('[box]\nae_title = "A"\n[scp]\narchive = "maybe"\n', 4, "must be true or false"),
     ],
 )
 def test_a_mistake_is_explained_with_its_line(tmp_path, text, line, words):
@@ -162,7 +187,7 @@ def test_the_example_names_every_setting_with_its_default():
     path = Path(__file__).parents[1] / "docs" / "echocart.example.toml"
     example = load(path).model_dump()
     defaults = Settings(box=Box(ae_title="ECHOCART")).model_dump()
-    assert {**example, "destination": ()} == defaults
+    assert {**example, "destination": (), "cart": ()} == defaults
     text = path.read_text()
     for section, values in example.items():
         for name in (

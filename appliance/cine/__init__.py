@@ -4,7 +4,8 @@
 |---|---|
 | `loop.py` | the loop: frames by number |
 | `framing.py` | which fragments make a frame |
-| `layout.py`, `decode.py`, `compressed.py`, `jpeg.py` | pixels |
+| `layout.py`, `decode.py`, `compressed.py`, `lossless.py`, `jpeg.py`, `palette.py` | pixels |
+| `video.py` | frames of a video stream |
 | `timing.py`, `regions.py` | the elements around them |
 | `refusal.py` | what can't be analysed, and why |
 """

@@ -1,9 +1,10 @@
-"""Frames under RLE, JPEG 2000, JPEG-LS and rarer JPEGs, each by the one decoder trusted with it."""
+"""Frames under RLE, JPEG 2000, JPEG-LS and lossless JPEG, each by the one decoder trusted with it."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -14,7 +15,6 @@ from pydicom.uid import (
     HTJ2KLossless,
     HTJ2KLosslessRPCL,
     JPEG2000Lossless,
-    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -22,18 +22,17 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from appliance.cine import jpeg
+from appliance.cine import jpeg, lossless
 from appliance.cine.layout import FrameError, Layout
 
-_JPEG_BY_GDCM = (JPEGExtended12Bit, JPEGLossless, JPEGLosslessSV1)
-_PROCESSES = (0xC0, 0xC1, 0xC3)  # start of frame: baseline, extended, lossless
-# Named, because pydicom goes on to GDCM when another decoder finds a frame damaged.
+_LOSSLESS_JPEG = (JPEGLossless, JPEGLosslessSV1)
+# Named, because pydicom goes on to the next decoder, whichever is installed, when one fails.
 _PLUGINS = {
-    **dict.fromkeys(_JPEG_BY_GDCM, "gdcm"),
     **dict.fromkeys((JPEGLSLossless, JPEGLSNearLossless), "pyjpegls"),
     **dict.fromkeys((JPEG2000Lossless, JPEG2000, RLELossless), "pylibjpeg"),
     **dict.fromkeys((HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K), "pylibjpeg"),
 }
+SYNTAXES = frozenset({*_PLUGINS, *_LOSSLESS_JPEG})
 
 
 def decompress(data: bytes, layout: Layout, index: int) -> tuple[npt.NDArray[Any], str]:
@@ -49,28 +48,40 @@ def decompress(data: bytes, layout: Layout, index: int) -> tuple[npt.NDArray[Any
     FrameError
         When the data are damaged.
     """
-    if layout.syntax in _JPEG_BY_GDCM:
-        _check_for_gdcm(data, layout, index)
-    size = jpeg.codestream_size(data)
-    if size is not None and size != (layout.rows, layout.columns):
+    # Held before decoding: a header may announce gigabytes.
+    wanted = (layout.rows, layout.columns, layout.samples)
+    if layout.syntax != RLELossless and jpeg.announced(data) != wanted:
         raise FrameError(index, "its size is not the loop's")
     try:
-        return _decode(data, layout)
+        if layout.syntax in _LOSSLESS_JPEG:
+            samples, photometric = _lossless_jpeg(data, layout), layout.photometric
+        else:
+            samples, photometric = _decode(data, layout)
     except Exception:  # noqa: BLE001
         # Each codec has its own errors; to the loop they all mean that this frame is damaged.
         raise FrameError(index, "its compressed data are damaged") from None
-
-
-def _check_for_gdcm(data: bytes, layout: Layout, index: int) -> None:
-    info = jpeg.read_info(data)
     if (
-        info is None
-        or not jpeg.is_sound(data)
-        or info.process not in _PROCESSES
-        or info.precision != (8 if layout.bits_allocated == 8 else layout.bits_stored)
-        or len(info.components) != layout.samples
+        samples.shape != (wanted if layout.samples > 1 else wanted[:2])
+        or samples.dtype.itemsize > layout.bits_allocated // 8
     ):
-        raise FrameError(index, "its JPEG is damaged")
+        raise FrameError(index, "its compressed data are damaged")
+    return samples, photometric
+
+
+def _lossless_jpeg(data: bytes, layout: Layout) -> npt.NDArray[Any]:
+    if layout.bits_allocated == 16:
+        wide = lossless.decode(data)
+        return wide.view(np.int16) if layout.signed else wide
+    import cv2  # late: whoever only reads headers doesn't need it
+
+    if not jpeg.is_whole(data):
+        raise ValueError("it was cut")
+    if layout.samples == 1:
+        return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
+    # Marked as RGB, so that samples come as they were stored.
+    marked = np.frombuffer(jpeg.mark_rgb(data), np.uint8)
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return np.asarray(cv2.imdecode(marked, flags))[..., ::-1]
 
 
 def _decode(data: bytes, layout: Layout) -> tuple[npt.NDArray[Any], str]:

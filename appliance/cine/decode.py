@@ -6,14 +6,29 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+)
 
-from appliance.cine import jpeg
-from appliance.cine.compressed import decompress
+from appliance.cine import compressed, jpeg
 from appliance.cine.layout import FrameError, Layout
 
 Grey = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]
+
+_LOSSY_JPEG = (JPEGBaseline8Bit, JPEGExtended12Bit)
+_NATIVE = (
+    ImplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    DeflatedExplicitVRLittleEndian,
+)
+SYNTAXES = frozenset({*_NATIVE, *_LOSSY_JPEG, *compressed.SYNTAXES})
 
 
 def rgb(data: bytes, layout: Layout, index: int) -> Rgb:
@@ -24,7 +39,7 @@ def rgb(data: bytes, layout: Layout, index: int) -> Rgb:
     FrameError
         When the bytes are damaged or aren't such a frame.
     """
-    if layout.syntax == JPEGBaseline8Bit:
+    if layout.syntax in _LOSSY_JPEG:
         return _jpeg(data, layout, index, grey=False)
     samples, photometric = _samples(data, layout, index)
     if photometric.startswith("MONOCHROME"):
@@ -39,7 +54,7 @@ def grey(data: bytes, layout: Layout, index: int) -> Grey:
     """A frame's luminance, uint8[rows, columns]; errors as `rgb`."""
     import cv2  # late: whoever only reads headers doesn't need it
 
-    if layout.syntax == JPEGBaseline8Bit:
+    if layout.syntax in _LOSSY_JPEG:
         return _jpeg(data, layout, index, grey=True)
     samples, photometric = _samples(data, layout, index)
     if photometric.startswith("MONOCHROME"):
@@ -49,14 +64,21 @@ def grey(data: bytes, layout: Layout, index: int) -> Grey:
         return np.asarray(table[samples], np.uint8)
     if photometric.startswith("YBR_FULL"):
         return np.ascontiguousarray(samples[..., 0])
-    return np.asarray(cv2.cvtColor(samples, cv2.COLOR_RGB2GRAY), np.uint8)
+    return grey_of(samples)
+
+
+def grey_of(picture: Rgb) -> Grey:
+    """Luminance of a frame in true colours."""
+    import cv2  # late: whoever only reads headers doesn't need it
+
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _jpeg(data: bytes, layout: Layout, index: int, *, grey: bool) -> npt.NDArray[np.uint8]:
     import cv2  # late: whoever only reads headers doesn't need it
 
     info = jpeg.read_info(data)
-    if info is None or not jpeg.is_whole(data):
+    if info is None or not jpeg.is_whole(data) or not jpeg.is_simple(data, info):
         raise FrameError(index, "its JPEG is damaged")
     # Held before decoding: a header may announce gigabytes.
     if (info.rows, info.columns) != (layout.rows, layout.columns):
@@ -70,19 +92,25 @@ def _jpeg(data: bytes, layout: Layout, index: int, *, grey: bool) -> npt.NDArray
         decoded = None
     if decoded is None or decoded.shape[:2] != (layout.rows, layout.columns):
         raise FrameError(index, "its JPEG is damaged")
+    if layout.photometric == "MONOCHROME1":
+        decoded = 255 - decoded
     return np.asarray(decoded if grey else cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def browser_jpeg(data: bytes, layout: Layout, index: int) -> bytes:
     """A JPEG that browsers show in true colours: untouched where possible, else quality 90."""
-    import cv2  # late: whoever only reads headers doesn't need it
-
-    if layout.syntax == JPEGBaseline8Bit:
+    if layout.syntax == JPEGBaseline8Bit and layout.photometric != "MONOCHROME1":
         info = jpeg.read_info(data)
         if info is not None and jpeg.is_whole(data):
             return jpeg.mark_rgb(data) if _is_unmarked_rgb(data, info, layout) else data
     picture = rgb(data, layout, index)
-    flat = layout.photometric.startswith("MONOCHROME")
+    return as_jpeg(picture, flat=layout.photometric.startswith("MONOCHROME"))
+
+
+def as_jpeg(picture: Rgb, *, flat: bool = False) -> bytes:
+    """A picture as a JPEG of quality 90; `flat` when its channels are the same."""
+    import cv2  # late: whoever only reads headers doesn't need it
+
     shown = picture[..., 0] if flat else cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     return bytes(cv2.imencode(".jpg", shown, [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes())
 
@@ -109,8 +137,8 @@ def _is_unmarked_rgb(data: bytes, info: jpeg.JpegInfo, layout: Layout) -> bool:
 
 def _samples(data: bytes, layout: Layout, index: int) -> tuple[npt.NDArray[Any], str]:
     """Samples as stored, [rows, columns] or [rows, columns, 3], and what they now stand for."""
-    if layout.syntax.is_encapsulated:
-        return decompress(data, layout, index)
+    if layout.syntax not in _NATIVE:
+        return compressed.decompress(data, layout, index)
     return _native(data, layout, index), layout.photometric
 
 

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.pixels.processing import apply_color_lut
-from pydicom.uid import UID
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, JPEGBaseline8Bit, JPEGExtended12Bit
 
+from appliance.cine.palette import read_palette
 from appliance.errors import CineError
 from appliance.part10 import Header, number, text
 
@@ -24,15 +25,14 @@ _KNOWN = (
     "YBR_RCT",
 )
 _INTEGERS = (
-    "Rows",
-    "Columns",
     "SamplesPerPixel",
     "PlanarConfiguration",
     "BitsAllocated",
     "BitsStored",
     "PixelRepresentation",
 )
-_LARGEST_SIDE = 8192  # pixels; the largest carts send is about 1920
+_LARGEST_SIDE = 8192  # pixels
+MOST_PIXELS = 4096 * 2304  # of a frame; the largest that carts send have 1920x1080
 
 
 class FrameError(CineError):
@@ -98,48 +98,62 @@ def read_layout(header: Header) -> Layout:
     integer = {name: int(number(dataset, name)) for name in _INTEGERS}
     photometric = text(dataset, "PhotometricInterpretation").upper()
     allocated = integer["BitsAllocated"]
-    if not 0 < integer["Rows"] <= _LARGEST_SIDE or not 0 < integer["Columns"] <= _LARGEST_SIDE:
-        raise _undecodable("the image's size is missing or beyond any echo machine's")
+    rows, columns = sound_size(dataset)
     if photometric not in _KNOWN or allocated not in (8, 16):
-        raise _undecodable("its pixels are of a kind that echo machines don't send")
+        raise undecodable("its pixels are of a kind that echo machines don't send")
     colour = photometric not in ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
-    if integer["SamplesPerPixel"] != (3 if colour else 1) or (colour and allocated != 8):
-        raise _undecodable("the description of its pixels contradicts itself")
-    stored = integer["BitsStored"]
+    signed = integer["PixelRepresentation"] == 1
+    if integer["SamplesPerPixel"] != (3 if colour else 1) or (
+        colour and (allocated != 8 or signed)
+    ):
+        raise undecodable("the description of its pixels contradicts itself")
+    syntax, stored = UID(header.TransferSyntaxUID), integer["BitsStored"]
+    if allocated != 8 and syntax in (JPEGBaseline8Bit, JPEGExtended12Bit):
+        raise undecodable("its JPEGs have more than 8 bits, which echo machines don't send")
     big_words = not header.little_endian and header.pixel_vr == "OW"
     return Layout(
-        rows=integer["Rows"],
-        columns=integer["Columns"],
+        rows=rows,
+        columns=columns,
         samples=integer["SamplesPerPixel"],
         photometric=photometric,
         planar=integer["PlanarConfiguration"],
         bits_allocated=allocated,
         bits_stored=stored if 0 < stored <= allocated else allocated,
-        signed=integer["PixelRepresentation"] == 1,
-        syntax=UID(header.TransferSyntaxUID),
+        signed=signed,
+        syntax=syntax,
         little_endian=header.little_endian,
         swapped=big_words and allocated == 8,
-        palette=_palette(header, allocated) if photometric == "PALETTE COLOR" else None,
+        palette=_palette(header, allocated, signed) if photometric == "PALETTE COLOR" else None,
     )
 
 
-def _undecodable(subject: str) -> CineError:
+def sound_size(dataset: Dataset) -> tuple[int, int]:
+    """Rows and columns.
+
+    Raises
+    ------
+    CineError
+        When they are missing, or larger than any machine's: a decoder would believe them.
+    """
+    rows, columns = (int(number(dataset, name)) for name in ("Rows", "Columns"))
+    if not 0 < rows <= _LARGEST_SIDE or not 0 < columns <= _LARGEST_SIDE:
+        raise undecodable("the image's size is missing or beyond any echo machine's")
+    if rows * columns > MOST_PIXELS:
+        raise undecodable("the image's size is beyond any echo machine's")
+    return rows, columns
+
+
+def undecodable(subject: str) -> CineError:
+    """The error for pixels that nobody here can decode; `subject` says why."""
     return CineError(
         "open a cine loop", f"The image can't be decoded: {subject}", "Look at it elsewhere"
     )
 
 
-def _palette(header: Header, bits: int) -> npt.NDArray[np.uint8]:
-    """The palette as uint8[2**bits, 3] (PS3.3 C.7.6.3.1.5 and .6, C.7.9 for segmented ones)."""
-    dataset = header.dataset
-    dataset.set_original_encoding(header.implicit_vr, header.little_endian)
-    indices = np.arange(1 << bits, dtype=np.uint16 if bits == 16 else np.uint8)
+def _palette(header: Header, bits: int, signed: bool) -> npt.NDArray[np.uint8]:
+    little_endian = header.little_endian
     try:
-        table = apply_color_lut(indices[None, :], dataset)[0, :, :3]
+        return read_palette(header.dataset, bits, signed=signed, little_endian=little_endian)
     except Exception:  # noqa: BLE001
-        # pydicom's complaint may be of any type and quote values.
-        raise _undecodable("its colour table is damaged") from None
-    # Some machines declare 16-bit entries and write 8-bit ones.
-    if table.dtype == np.uint16 and table.max() > 255:
-        table = table >> 8
-    return table.astype(np.uint8)
+        # pydicom's complaint about a value may be of any type and quote it.
+        raise undecodable("its colour table is damaged") from None

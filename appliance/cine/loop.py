@@ -19,9 +19,10 @@ from pydicom.uid import UID, JPEGBaseline8Bit
 
 from appliance.cine import decode, refusal
 from appliance.cine.framing import group
-from appliance.cine.layout import FrameError, Layout, read_layout
+from appliance.cine.layout import FrameError, Layout, read_layout, sound_size, undecodable
 from appliance.cine.regions import Region, pixel_aspect, read_regions
 from appliance.cine.timing import Timing, read_timing
+from appliance.cine.video import Video, can_decode, is_video
 from appliance.errors import CineError
 from appliance.part10 import Header, Identity, identity, inflate, read_header
 from appliance.part10.elements import Fragment
@@ -68,19 +69,19 @@ class Cine:
         self.pixel_aspect = pixel_aspect(dataset, self.regions)
         self._layout: Layout | None = None
         self._frames: tuple[tuple[Fragment, ...], ...] = ()
+        self._video: Video | None = None
         self._file: BinaryIO = _opened(path, self.header.deflated)
         self._refusal: tuple[str | None] | None = None
         try:
-            # What carries no pixels, or a video, is refused with its own reason: no layout needed.
-            if self.header.pixel_offset is not None and not refusal.is_video(self.transfer_syntax):
-                self._layout = read_layout(self.header)
-                self._frames = self._find_frames(self._layout)
+            # What carries no pixels is refused with its own reason, a video without PyAV too.
+            if self.header.pixel_offset is not None:
+                self._open_pixels()
         except BaseException:
             self._file.close()
             raise
         self.rows = self._layout.rows if self._layout else self.identity.Rows
         self.columns = self._layout.columns if self._layout else self.identity.Columns
-        self.frames = len(self._frames)
+        self.frames = self._video.frames if self._video else len(self._frames)
         self.timing: Timing = read_timing(dataset, max(1, self.frames))
         self.notes: tuple[str, ...] = self._notes()
 
@@ -97,6 +98,8 @@ class Cine:
 
     def close(self) -> None:
         """Let go of the file."""
+        if self._video:
+            self._video.close()
         self._file.close()
 
     @property
@@ -107,10 +110,12 @@ class Cine:
     @property
     def is_colour(self) -> bool:
         """Whether frames may hold colours; a colour format alone doesn't say that any are there."""
-        return self._layout is not None and not self._layout.photometric.startswith("MONOCHROME")
+        if self._layout is None:
+            return self._video is not None
+        return not self._layout.photometric.startswith("MONOCHROME")
 
     def encoded(self, index: int) -> bytes:
-        """One frame's bytes as they lie in the file, its fragments joined.
+        """One frame's bytes as they lie in the file, its fragments joined; of no video.
 
         Raises
         ------
@@ -128,14 +133,20 @@ class Cine:
 
     def grey(self, index: int) -> npt.NDArray[np.uint8]:
         """Luminance of one frame, uint8[rows, columns]; FrameError when it is damaged."""
+        if self._video:
+            return decode.grey_of(self._video.rgb(index))
         return decode.grey(self.encoded(index), self._decodable(), index)
 
     def rgb(self, index: int) -> npt.NDArray[np.uint8]:
         """True colours of one frame, uint8[rows, columns, 3]; FrameError when it is damaged."""
+        if self._video:
+            return self._video.rgb(index)
         return decode.rgb(self.encoded(index), self._decodable(), index)
 
     def browser_jpeg(self, index: int) -> bytes:
         """One frame as a JPEG that browsers show right; the cart's own bytes where they do."""
+        if self._video:
+            return decode.as_jpeg(self._video.rgb(index))
         return decode.browser_jpeg(self.encoded(index), self._decodable(), index)
 
     def refusal(self) -> str | None:
@@ -151,6 +162,21 @@ class Cine:
         """At most `count` frame numbers, spread evenly over the loop."""
         spread = np.linspace(0, self.frames - 1, min(count, self.frames))
         return sorted({round(float(position)) for position in spread})
+
+    def _open_pixels(self) -> None:
+        if is_video(self.transfer_syntax):
+            if can_decode():
+                size = sound_size(self.header.dataset)
+                self._video = Video(self.header.fragments, lambda part: self._read(0, part), size)
+                self._must_be_a_loop(self._video.frames * size[0] * size[1])
+            return
+        if self.transfer_syntax not in decode.SYNTAXES:
+            raise undecodable("no decoder here knows its transfer syntax")
+        native = self.header.pixel_length is not None
+        if native == self.transfer_syntax.is_encapsulated:
+            raise undecodable("its pixels aren't written as its transfer syntax says")
+        self._layout = read_layout(self.header)
+        self._frames = self._find_frames(self._layout)
 
     def _decodable(self) -> Layout:
         assert self._layout is not None  # there are frames, so there is a layout
@@ -176,11 +202,14 @@ class Cine:
             fits = header.pixel_length - whole * size <= 1  # but for the padding to an even length
             count = min(whole, self.declared_frames) if said or not fits else whole
             frames = tuple((Fragment(start + size * i, size),) for i in range(count))
-        if len(frames) * layout.pixels > _MOST_PIXELS:
+        self._must_be_a_loop(len(frames) * layout.pixels)
+        return frames
+
+    def _must_be_a_loop(self, pixels: int) -> None:
+        if pixels > _MOST_PIXELS:
             raise CineError(
                 "open a cine loop", "It is far larger than any echo loop", "Look at it elsewhere"
             )
-        return frames
 
     def _notes(self) -> tuple[str, ...]:
         notes = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset
-from pydicom.uid import UID
 
+from appliance.cine.look import grey_of, is_still, shows_flow, shows_several
 from appliance.cine.regions import (
     COLOUR_FLOW,
     CW_DOPPLER,
@@ -17,6 +17,7 @@ from appliance.cine.regions import (
     SPECTRAL,
     TWO_D,
 )
+from appliance.cine.video import can_decode, is_video
 from appliance.errors import CineError
 from appliance.part10 import text
 
@@ -28,25 +29,39 @@ COLOUR_DOPPLER = "Colour Doppler: masks are drawn on grey (B-mode) loops only."
 _M_MODE_REASON = "M-mode: masks are drawn on moving two-dimensional loops only."
 _SPECTRAL_REASON = "Spectral Doppler: masks are drawn on grey (B-mode) loops only."
 _THREE_D = "3D data: masks are drawn on two-dimensional loops only."
-_VIDEO_PREFIX = "1.2.840.10008.1.2.4.10"  # .100 to .108: MPEG-2, MPEG-4, HEVC
+_CONTRAST = "Contrast echo: masks are drawn on loops without a contrast agent."
+_NO_AGENT = {"", "NONE", "NO", "N/A"}
+_SEVERAL = "Several pictures side by side: masks are drawn on one loop at a time."
+_NO_VIDEO = (
+    'A video, which this box lacks the decoder for; it comes with pip install "echocart[video]".'
+)
+_FROZEN = "A still image, stored as a loop: nothing moves in it."
+_ONLY_APICAL = "masks are drawn on apical four- and two-chamber loops only."
 _ENHANCED_VOLUME = "1.2.840.10008.5.1.4.1.1.6.2"
 # ImageType value 4, a hexadecimal sum of modes (PS3.3 C.8.5.6.1.1).
 _MODES = (
     (0x0002 | 0x0020, _M_MODE_REASON),
     (0x0004 | 0x0008, _SPECTRAL_REASON),
     (0x0010 | 0x0100, COLOUR_DOPPLER),
-    (0x0040, _THREE_D),
+    (0x0040 | 0x0400, _THREE_D),
 )
+_VOLUMES = {"VOLUME", "3D", "3D_TEMPORAL", "MPR", "VOLUME_RENDER"}
+# PS3.16 CID 12226; those the box draws on, in today's codes and in the SRT codes before them.
+_APICAL = {"399214001", "399232001", "G-A19C", "G-A19B"}
+_NOT_APICAL = (
+    *("parasternal", "subcostal", "suprasternal", "transesophageal", "transoesophageal"),
+    *("long axis", "short axis", "inflow", "outflow", "arch"),
+)
+# As carts write a stress protocol's ViewName (PS3.3 C.8.5.6), which is free text.
+_VIEW_NAMES = {
+    **dict.fromkeys(("PLAX", "PLA", "LAX"), "long axis"),
+    **dict.fromkeys(("PSAX", "SAX", "PSA", "SAX PM", "SAXB", "SAX-PM"), "short axis"),
+    **dict.fromkeys(("SUBCOSTAL", "SUBC", "SC"), "subcostal"),
+    **dict.fromkeys(("A3C", "AP3", "APLAX", "3CH", "ALAX"), "apical long axis"),
+}
+_SIMILAR = 0.5  # the smaller of two regions over the larger: two pictures, not a picture and a bar
 _LOOKED_AT = 8  # frames
-_STRIDE = 2  # every second pixel each way is enough to see a colour box
-_CHROMA = 26  # distance from the loop's own tint, in 8-bit Cb and Cr, that counts as colour
-_CHANGE = 18  # in Cb or Cr over time: flow comes and goes, labels and colour bars stay
-_AREA = 0.002  # of the picture
-
-
-def is_video(syntax: UID) -> bool:
-    """Whether the pixels are a video stream, not frames."""
-    return str(syntax).startswith(_VIDEO_PREFIX)
+_FINE = 1920 * 1200  # pixels; of a larger frame every second pixel each way is looked at
 
 
 def reason(cine: Cine) -> str | None:
@@ -60,13 +75,40 @@ def _by_elements(cine: Cine) -> str | None:
         return "No image: this object holds a report or measurements, no pictures."
     if cine.identity.Modality not in ("US", ""):
         return "Not an echo image: another kind of machine made it."
-    if is_video(cine.transfer_syntax):
-        return "A video stream that this box can't decode."
+    if is_video(cine.transfer_syntax) and not can_decode():
+        return _NO_VIDEO
     if _is_three_d(cine):
         return _THREE_D
     if cine.frames < 2:
         return "A still image: masks are drawn on cine loops only."
-    return _by_image_type(dataset) or _by_regions(cine) or _by_length(cine)
+    return (
+        _by_image_type(dataset)
+        or _by_regions(cine)
+        or _by_contrast(dataset)
+        or _by_view(dataset)
+        or _by_length(cine)
+    )
+
+
+def _by_contrast(dataset: Dataset) -> str | None:
+    agent = text(dataset, "ContrastBolusAgent").strip().upper()
+    given = dataset.get("ContrastBolusAgentSequence") or agent not in _NO_AGENT
+    return _CONTRAST if given else None
+
+
+def _by_view(dataset: Dataset) -> str | None:
+    """What the machine itself says it shows (PS3.3 C.8.5.6); what it doesn't say is looked at."""
+    for item in dataset.get("ViewCodeSequence") or ():
+        meaning = text(item, "CodeMeaning")
+        other = any(word in meaning.lower() for word in _NOT_APICAL)
+        if other and text(item, "CodeValue") not in _APICAL:
+            return (
+                f"{meaning[:1].upper()}{meaning[1:].lower()}, as the machine says: {_ONLY_APICAL}"
+            )
+    name = _VIEW_NAMES.get(text(dataset, "ViewName").strip().upper())
+    return (
+        f"{name[:1].upper()}{name[1:]} view, as the machine says: {_ONLY_APICAL}" if name else None
+    )
 
 
 def _by_length(cine: Cine) -> str | None:
@@ -82,7 +124,10 @@ def _is_three_d(cine: Cine) -> bool:
     # The keys: going through the data set itself would parse every value.
     groups = {tag.group for tag in cine.header.dataset.keys()}  # noqa: SIM118
     groups |= {tag >> 16 for tag in cine.header.omitted}
-    return {0x200D, 0x3001} <= groups
+    dataset = cine.header.dataset
+    said = {*text(dataset, "ImageType").upper().split("\\"), text(dataset, "VolumetricProperties")}
+    said |= {text(dataset, "DimensionOrganizationType")}
+    return {0x200D, 0x3001} <= groups or bool(said & _VOLUMES)
 
 
 def _by_image_type(dataset: Dataset) -> str | None:
@@ -105,61 +150,41 @@ def _by_regions(cine: Cine) -> str | None:
             return _SPECTRAL_REASON
         if region.spatial_format == TWO_D and region.data_type == COLOUR_FLOW:
             return COLOUR_DOPPLER
-    return None
+    return _SEVERAL if _side_by_side(cine) else None
+
+
+def _side_by_side(cine: Cine) -> bool:
+    """Whether the machine declares several tissue pictures that don't overlap."""
+    boxes = [region.clipped(cine.rows, cine.columns) for region in cine.regions if region.is_tissue]
+    largest = max((width * height for _, _, width, height in boxes), default=0)
+    alike = [box for box in boxes if box[2] * box[3] > _SIMILAR * largest > 0]
+    return any(_apart(one, other) for one, other in combinations(alike, 2))
+
+
+def _apart(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return (
+        one[0] + one[2] <= other[0]
+        or other[0] + other[2] <= one[0]
+        or one[1] + one[3] <= other[1]
+        or other[1] + other[3] <= one[1]
+    )
 
 
 def _by_pixels(cine: Cine) -> str | None:
     """Frames that decode at all, and flow colours among them."""
     pictures = []
+    step = 2 if cine.rows * cine.columns > _FINE else 1  # of 4K, eight frames are 230 MB
     for index in cine.sampled(_LOOKED_AT):
         try:
-            pictures.append(cine.rgb(index) if cine.is_colour else cine.grey(index))
+            picture = cine.rgb(index) if cine.is_colour else cine.grey(index)
+            pictures.append(picture[::step, ::step].copy())
         except CineError:
             continue  # one damaged frame doesn't spoil a loop
     if not pictures:
         return "The loop is damaged: none of its frames can be decoded."
-    if cine.is_colour and shows_flow(np.stack(pictures)):
+    stacked = np.stack(pictures)
+    if cine.is_colour and shows_flow(stacked):
         return COLOUR_DOPPLER
-    return None
-
-
-def shows_flow(pictures: npt.NDArray[np.uint8]) -> bool:
-    """Whether colour Doppler is seen: coloured areas that change, on several frames.
-
-    A tint (sepia, blue) gives every pixel of one brightness the same colour, so colour is measured
-    from the tint of that brightness. Text, ECG traces and cursors are too thin, colour bars and
-    logos don't change.
-
-    Parameters
-    ----------
-    pictures
-        uint8[frames, rows, columns, 3], RGB, spread over the loop.
-    """
-    import cv2  # late: whoever only reads headers doesn't need it
-
-    small = pictures[:, ::_STRIDE, ::_STRIDE]
-    ybr = [cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2YCrCb) for p in small]
-    chroma = _without_tint(np.asarray(ybr, np.uint8))
-    coloured = np.hypot(chroma[..., 0], chroma[..., 1]) > _CHROMA
-    changing = (np.ptp(chroma, axis=0) > _CHANGE).any(axis=-1)
-    kernel = np.ones((3, 3), np.uint8)
-    areas = [
-        int(cv2.morphologyEx((mask & changing).astype(np.uint8), cv2.MORPH_OPEN, kernel).sum())
-        for mask in coloured
-    ]
-    enough = _AREA * coloured[0].size
-    return len([area for area in areas if area > enough]) >= min(2, len(areas))
-
-
-def _without_tint(ybr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Cr and Cb, float32[..., 2], measured from the median colour of their brightness."""
-    luma = ybr[..., 0] >> 4
-    chroma = ybr[..., 1:].astype(np.float32)
-    tint = np.full((16, 2), 128, np.float32)
-    lit = ybr[..., 0] > 24
-    slope = np.zeros(2, np.float32)
-    if lit.any():
-        # One line through black: a bright level may be all flow, and hide in its own median.
-        slope = np.median((chroma[lit] - 128) / ybr[..., 0][lit][:, None], axis=0)
-    tint += slope * (np.arange(16, dtype=np.float32)[:, None] * 16 + 8)
-    return np.asarray(chroma - tint[luma], np.float32)
+    if len(pictures) > 1 and is_still(grey_of(stacked)):
+        return _FROZEN
+    return _SEVERAL if shows_several(grey_of(stacked)) else None

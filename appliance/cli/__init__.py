@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance import __version__
-from appliance.cli import model
+from appliance.cli import carts, engine, model, space, tls
 from appliance.cli.common import DEFAULT_CONFIG, Config
 from appliance.errors import ApplianceError
 
@@ -24,6 +24,10 @@ app = typer.Typer(
 )
 
 app.add_typer(model.app, name="model")
+app.add_typer(engine.app, name="engine")
+app.add_typer(carts.app, name="carts")
+app.add_typer(tls.app, name="tls")
+app.command("purge")(space.purge)
 
 
 @app.command()
@@ -92,18 +96,21 @@ def status(
     """Show every received instance: state, reason, review, deliveries, times. No patient data."""
     from appliance.config import load
     from appliance.ledger import Ledger
-    from appliance.status import instances
+    from appliance.status import box, in_words, instances
 
     settings = load(config)
     state_dir = settings.box.state_dir
     if not (state_dir / "ledger.db").exists():
         hint = "Start the box once (`echocart run`), or name its file with --config."
         raise ApplianceError("show the status", f"no box has run in {state_dir} yet", hint)
-    rows = instances(Ledger(state_dir), {item.name for item in settings.destination})
+    ledger = Ledger(state_dir)
+    rows = instances(ledger, {item.name for item in settings.destination})
+    whole = box(settings, ledger)
     if as_json:
-        typer.echo(json.dumps({"instances": rows}, indent=1))
+        typer.echo(json.dumps({"instances": rows, **whole}, indent=1))
     else:
         _print_table(rows)
+        typer.echo("\n".join(in_words(whole)))
 
 
 @app.command()
@@ -165,7 +172,8 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         review = row["review"]["decision"] if row["review"] else "not reviewed"
         sent = ", ".join(_delivery(item) for item in row["deliveries"])
-        parts = [row["state"], row["reason"], review if row["analysis"] else "", sent]
+        here = f"kept in {row['kept_in']}, removed here" if row["purged_at"] else ""
+        parts = [row["state"], row["reason"], here, review if row["analysis"] else "", sent]
         typer.echo(f"{row['seq']:>6}  {row['received_at']}  {row['SOPInstanceUID']}")
         typer.echo(f"        {' · '.join(part for part in parts if part)}")
     typer.echo(f"{len(rows)} instance{'s' if len(rows) != 1 else ''}")

@@ -5,6 +5,7 @@ from appliance.config.reading import examine, load
 from appliance.config.settings import (
     KINDS,
     Box,
+    Cart,
     Destination,
     DicomPeer,
     DicomWebPeer,
@@ -17,11 +18,13 @@ from appliance.config.settings import (
     Webui,
     Wish,
     ae_title,
+    network_address,
 )
 
 __all__ = [
     "KINDS",
     "Box",
+    "Cart",
     "Destination",
     "DicomPeer",
     "DicomWebPeer",
@@ -39,4 +42,5 @@ __all__ = [
     "examine",
     "line_of",
     "load",
+    "network_address",
 ]

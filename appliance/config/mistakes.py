@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from appliance.config.settings import KINDS, NAME, Settings
+from appliance.config.settings import KINDS, NAME, Cart, Settings
 
 Location = tuple[int | str, ...]  # keys from the top: ("destination", 1, "path")
 
@@ -92,12 +92,15 @@ def _words(location: Location, problem: dict[str, Any]) -> str:
         return str(problem["ctx"]["error"])
     if len(location) == 1 or (isinstance(location[-1], int) and len(location) == 2):
         section = str(location[0])
-        header = f"[[{section}]]" if section == "destination" else f"[{section}]"
+        header = f"[[{section}]]" if section in _LISTS else f"[{section}]"
         return f"must be a table that begins with the line {header}"
     return _PLAIN_WORDS.get(kind, "can't be used here").format(**problem.get("ctx", {}))
 
 
+_LISTS = ("destination", "cart")  # tables in double brackets, as many as you like
 _PLAIN_WORDS = {
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "int_parsing": "must be a whole number",
     "int_type": "must be a whole number",
     "string_type": "must be text in quotation marks",
@@ -141,6 +144,8 @@ def _did_you_mean(location: Location) -> str:
     model: Any = Settings
     if location[0] == "destination" and len(location) > 2:
         model = KINDS[str(location[2])]
+    elif location[0] == "cart" and len(location) > 1:
+        model = Cart
     elif len(location) > 1:
         model = Settings.model_fields[str(location[0])].annotation
     known = list(model.model_fields)

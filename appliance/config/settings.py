@@ -1,6 +1,7 @@
 """Every setting of the box: its type, its default, its limits."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -50,8 +52,27 @@ def _not_a_truth(value: Any) -> Any:
     return value
 
 
+def network_address(value: str) -> str:
+    """Return an IP address, or a network in CIDR notation, as it is always written; "" is any.
+
+    Raises
+    ------
+    ValueError
+        With the rule.
+    """
+    if not value:
+        return ""
+    try:
+        network = ip_network(value, strict=False)
+    except ValueError:
+        raise ValueError("must be an IP address or a network like 10.1.2.0/24") from None
+    alone = network.prefixlen == network.max_prefixlen
+    return str(network.network_address) if alone else str(network)
+
+
 AETitle = Annotated[str, AfterValidator(ae_title)]
 ShortString = Annotated[str, AfterValidator(_short_string)]
+Address = Annotated[str, AfterValidator(network_address)]
 WholePath = Annotated[Path, AfterValidator(_whole_path)]
 Whole = Annotated[int, BeforeValidator(_not_a_truth)]
 Seconds = Annotated[float, BeforeValidator(_not_a_truth), Field(ge=0, allow_inf_nan=False)]
@@ -80,15 +101,48 @@ class Scp(_Section):
     space_floor_mb: Whole = Field(
         default=500, ge=0, description="below it, images are refused (A700)"
     )
+    space_ceiling_mb: Whole = Field(
+        default=0,
+        ge=0,
+        description="above it, images that an archive has proven are removed; 0: the whole disk",
+    )
+    receive_path: Literal["pump", "stock"] = Field(
+        default="pump", description="how data is read: stock is pynetdicom's own, slower"
+    )
+    also_called: tuple[AETitle, ...] = Field(
+        default=(), description='further AE titles of this box; "*" answers to any'
+    )
+    archive: bool = Field(
+        default=False, description="commit to keep objects although nothing forwards them"
+    )
+    tls_port: Port | None = Field(default=None, description="DICOM over TLS, beside the plain port")
+    tls_certificate: WholePath | None = Field(default=None, description="of this box, PEM")
+    tls_key: WholePath | None = Field(default=None, description="its private key, PEM")
+    tls_ca: WholePath | None = Field(default=None, description="who signs carts' certificates, PEM")
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Scp":
+        given = (self.tls_port, self.tls_certificate, self.tls_key, self.tls_ca)
+        if any(given) and not all(given):
+            raise ValueError("tls_port, tls_certificate, tls_key and tls_ca come together")
+        if self.tls_port == self.port:
+            raise ValueError("port and tls_port must differ")
+        return self
 
 
 class Engine(_Section):
     """What draws the heart."""
 
-    backend: Literal["auto", "openvino", "onnxruntime"] = "auto"
-    precision: Literal["auto", "f32", "bf16"] = "auto"
+    backend: Literal["auto", "openvino", "onnxruntime", "tensorrt"] = "auto"
+    precision: Literal["auto", "f32", "bf16", "f16", "int8"] = "auto"
     threads: Whole = Field(default=0, ge=0, le=256, description="0 takes all cores")
     model: str = Field(default="", description="name of a released model; empty takes the default")
+    cuda_graph: bool = Field(
+        default=False, description="launch a frame's work on the GPU as one CUDA graph"
+    )
+    smoothing: Literal["off", "vote"] = Field(
+        default="off", description="vote: each pixel as two of three neighbouring frames say"
+    )
 
 
 class Webui(_Section):
@@ -114,6 +168,23 @@ Gets = Annotated[
 ]
 NAME = r"^[A-Za-z0-9_-]{1,32}$"
 Name = Annotated[str, Field(pattern=NAME, description="as shown on the page")]
+
+
+class Cart(_Section):
+    """An echo machine that may send; once there is one, nobody else may."""
+
+    name: Name
+    calling_ae: AETitle = Field(description="how it calls itself")
+    address: Address = Field(default="", description="its IP address or network; empty: any")
+    tls: bool = Field(default=False, description="must use the TLS port; reports go by TLS too")
+    commit_ae: AETitle | None = Field(
+        default=None, description="its title for storage commitment; else calling_ae"
+    )
+    commit_host: str = Field(default="", description="where reports go; empty: where it asked from")
+    commit_port: Port | None = Field(default=None, description="port that takes the reports")
+    same_association: bool = Field(
+        default=False, description="try the association that asked for the report first"
+    )
 
 
 class Folder(_Section):
@@ -193,6 +264,7 @@ class Settings(_Section):
     webui: Webui = Webui()
     sync: Sync = Sync()
     upstream: Upstream = Upstream()
+    cart: tuple[Cart, ...] = ()
     destination: tuple[Destination, ...] = ()
 
     @field_validator("destination")
@@ -204,10 +276,30 @@ class Settings(_Section):
                 raise ValueError(f"two destinations are called {name!r}")
         return value
 
+    @field_validator("cart")
+    @classmethod
+    def _carts_differ(cls, value: tuple[Cart, ...], info: ValidationInfo) -> tuple[Cart, ...]:
+        names = [item.name for item in value]
+        keys = [(item.calling_ae, item.address) for item in value]
+        for name, key in zip(names, keys, strict=True):
+            if names.count(name) > 1:
+                raise ValueError(f"two carts are called {name!r}")
+            if keys.count(key) > 1:
+                raise ValueError(f"{key[0]!r} is there twice with the same address")
+        scp = info.data.get("scp")  # absent when it has a mistake of its own
+        if scp and not scp.tls_port and any(item.tls for item in value):
+            raise ValueError("a cart must use TLS, but scp.tls_port is not set")
+        return value
+
     @property
     def originals(self) -> tuple[str, ...]:
         """Names of the destinations that get every object byte for byte."""
         return tuple(item.name for item in self.destination if "originals" in item.gets)
+
+    @property
+    def commits(self) -> bool:
+        """Whether carts may be told that they can delete what they sent (PS3.4 Annex J)."""
+        return self.scp.archive or bool(self.originals)
 
     def wanted(self, decision: str) -> list[tuple[str, str]]:
         """Return (destination, kind) of each object that a decision sends."""

@@ -62,9 +62,11 @@ class Orthanc:
         Directory for its configuration, database and log.
     allow_get
         Whether it serves C-GET to ECHOCART.
+    box_port
+        Where it reaches ECHOCART, to send it something itself.
     """
 
-    def __init__(self, root: Path, allow_get: bool = True) -> None:
+    def __init__(self, root: Path, allow_get: bool = True, box_port: int = 104) -> None:
         self.program = _program()
         self.root = root
         (root / "storage").mkdir(parents=True, exist_ok=True)
@@ -77,6 +79,7 @@ class Orthanc:
             "PLUGIN": _plugin(),
             "HTTP_PORT": self.http_port,
             "DICOM_PORT": self.dicom_port,
+            "BOX_PORT": box_port,
             "ALLOW_GET": str(allow_get).lower(),
         }.items():
             text = text.replace(f"@{name}@", str(value))

@@ -2,8 +2,10 @@
 
 import logging
 import os
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +16,11 @@ from appliance.manifest import Manifest, Precision
 
 log = logging.getLogger("echocart.engine")
 
+# By the time of a frame, the shortest first; f32 always runs. Measured by models.export.
+FASTEST: dict[str, tuple[Precision, ...]] = {
+    "openvino": ("int8", "bf16"),
+    "onnxruntime": ("int8",),
+}
 WARM_UP = 2  # inferences before READY: the first one allocates and picks kernels, 3x slower
 
 
@@ -39,8 +46,15 @@ class Inference:
 class Backend(Protocol):
     """A compiled network. One thread uses it at a time."""
 
-    name: str
-    precision: Precision
+    @property
+    def name(self) -> str:
+        """As the manifest names it."""
+        ...
+
+    @property
+    def precision(self) -> Precision:
+        """That it computes in."""
+        ...
 
     def infer(self, frame: npt.NDArray[np.uint8]) -> Inference:
         """Label one letterboxed frame, uint8 [rows, columns]; the result owns its memory."""
@@ -60,8 +74,9 @@ def open_backend(manifest: Manifest, engine: Engine | None = None) -> Backend:
     Returns
     -------
     Backend
-        OpenVINO where it loads, ONNX Runtime otherwise. A backend chosen by name is never
-        exchanged for another one.
+        On the CPU: OpenVINO where it loads, ONNX Runtime otherwise. One of these that is chosen by
+        name is never exchanged for the other. "tensorrt" is what `tensorrt.with_gpu` puts in
+        front of it.
 
     Raises
     ------
@@ -71,6 +86,8 @@ def open_backend(manifest: Manifest, engine: Engine | None = None) -> Backend:
         When the model has no variant for the backend and precision asked for.
     """
     wanted = engine or Engine()
+    if wanted.backend == "tensorrt":
+        wanted = wanted.model_copy(update={"backend": "auto", "precision": "auto"})
     if wanted.backend == "onnxruntime":
         return _open_onnxruntime(manifest, wanted)
     try:
@@ -123,8 +140,49 @@ def may_use(manifest: Manifest, backend: str, precision: Precision) -> bool:
     }
     if "f32" not in figures or precision not in figures:
         return False
-    full, lower = figures["f32"], figures[precision]
-    return all(100 * (full[name] - lower[name]) <= manifest.gates.precision_loss for name in full)
+    lost = loses(figures["f32"], figures[precision])
+    return lost <= manifest.gates.precision_loss
+
+
+def loses(full: dict[str, float], lower: dict[str, float]) -> float:
+    """Return the most Dice that any structure loses, in points of 100."""
+    # Figures have four decimals: what lies beyond is the representation's.
+    return max(round(100 * (full[name] - lower[name]), 6) for name in full)
+
+
+def choose(
+    manifest: Manifest, backend: str, wanted: Precision | Literal["auto"], native: Collection[str]
+) -> Precision:
+    """Return the precision to run at: the one wanted, or the fastest that its gate allows here.
+
+    Parameters
+    ----------
+    manifest
+        The model.
+    backend, wanted
+        As configured.
+    native
+        Precisions that this CPU computes in; emulated, a lower one would be slower.
+    """
+    if wanted != "auto":
+        return wanted
+    for precision in FASTEST[backend]:
+        if precision in native and may_use(manifest, backend, precision):
+            return precision
+    return "f32"
+
+
+def computes_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether the CPU multiplies 8-bit integers without overflow in between.
+
+    Without these instructions (VNNI on x86, dot product on Arm) int8 is no faster than float, and
+    sums of products saturate at 16 bits.
+    """
+    try:
+        words = set(cpuinfo.read_text(encoding="ascii", errors="replace").split())
+    except OSError:
+        return False
+    return not words.isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
 def shaped(outputs: dict[str, npt.NDArray[Any]]) -> Inference:

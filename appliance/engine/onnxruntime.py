@@ -1,11 +1,11 @@
-"""The network on ONNX Runtime at f32: the reference the others are held against, and the fallback."""
+"""The network on ONNX Runtime: at f32 the reference the others are held against, and the fallback."""
 
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from appliance.engine.backend import Inference, shaped, thread_count
+from appliance.engine.backend import Inference, choose, computes_int8, shaped, thread_count
 from appliance.errors import BackendError
 from appliance.manifest import Manifest, Precision
 
@@ -20,7 +20,8 @@ class OnnxRuntime:
     manifest
         The model.
     precision
-        "auto" and "f32" are the same.
+        "auto" takes int8 where the CPU has it and the model's manifest says that it loses no
+        accuracy that matters, f32 otherwise.
     threads
         CPU threads; 0 takes all.
 
@@ -29,16 +30,17 @@ class OnnxRuntime:
     BackendError
         When ONNX Runtime is missing or refuses the model.
     ManifestError
-        When another precision is asked for.
+        When the model has no such precision for ONNX Runtime.
     """
 
     name = "onnxruntime"
-    precision: Precision = "f32"
 
     def __init__(
-        self, manifest: Manifest, precision: Literal["auto", "f32", "bf16"], threads: int
+        self, manifest: Manifest, precision: Precision | Literal["auto"], threads: int
     ) -> None:
-        variant = manifest.variant(self.name, "f32" if precision == "auto" else precision)
+        native = {"int8"} if computes_int8() else set()
+        self.precision: Precision = choose(manifest, self.name, precision, native)
+        variant = manifest.variant(self.name, self.precision)
         try:
             import onnxruntime
         except (ImportError, OSError) as error:

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from appliance.cine import Cine, FrameError
 from appliance.engine.backend import Backend, Inference
 from appliance.engine.quality import FrameShape, frame_shape
-from appliance.masks import LabelMap, encode_chunk, tidy
+from appliance.engine.smoothing import voted
+from appliance.masks import LabelMap, encode_certainty, encode_chunk, tidy
 from appliance.measures.chambers import FrameMeasures, frame_measures
 from appliance.sector import Sector
 from appliance.sector.geometry import letterbox
@@ -41,10 +42,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Label maps of consecutive frames, encoded, and what is known of each."""
+    """Label maps of consecutive frames and how certain they are, encoded; what is known of each."""
 
     first_frame: int
     data: bytes
+    certainty: bytes
     frames: tuple[Frame, ...]
 
 
@@ -70,6 +72,9 @@ def run(
     backend: Backend,
     publish: Callable[[Chunk], None],
     stages: Stages,
+    mm_per_px: float | None = None,
+    *,
+    voting: bool = False,
 ) -> list[Frame]:
     """Label every frame of a loop.
 
@@ -83,6 +88,10 @@ def run(
         Gets each chunk in order, on the writer's thread; what it raises ends the run.
     stages
         Is given the time of the stages decode, letterbox, infer, post and store.
+    mm_per_px
+        Side of a map pixel; None when the calibration isn't trusted.
+    voting
+        Whether masks are voted over neighbouring frames.
 
     Returns
     -------
@@ -95,12 +104,13 @@ def run(
         When the network fails; whatever `publish` raises.
     """
     reader = _Reader(cine, sector, stages)
-    writer = _Writer(sector, publish, stages)
+    writer = _Writer(sector, publish, stages, mm_per_px)
     found: list[Frame] = []
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         try:
             pictures = _ahead(reading, reader.read, range(cine.frames), AHEAD)
-            chunks = _infer(pictures, backend, stages)
+            inferences = _infer(pictures, backend, stages)
+            chunks = _chunks(voted(inferences) if voting else inferences)
             for frames in _ahead(writing, writer.write, chunks, BEHIND):
                 found.extend(frames)
         except BaseException:
@@ -134,11 +144,18 @@ class _Reader:
 
 
 class _Writer:
-    def __init__(self, sector: Sector, publish: Callable[[Chunk], None], stages: Stages) -> None:
-        self._publish, self._stages = publish, stages
+    def __init__(
+        self,
+        sector: Sector,
+        publish: Callable[[Chunk], None],
+        stages: Stages,
+        mm_per_px: float | None,
+    ) -> None:
+        self._publish, self._stages, self._mm_per_px = publish, stages, mm_per_px
         self._fan = fan_on_map(sector)
         self._fan_area = float(self._fan.sum())
         self._before: LabelMap | None = None
+        self._before_two: LabelMap | None = None
         self._next = 0
 
     def write(self, inferences: list[Inference | None]) -> tuple[Frame, ...]:
@@ -148,7 +165,10 @@ class _Writer:
             frames = tuple(
                 self._frame(inference, labels[place]) for place, inference in enumerate(inferences)
             )
-            chunk = Chunk(self._next, encode_chunk(labels), frames)
+            certainty = encode_certainty(
+                [found.certainty if found else None for found in inferences]
+            )
+            chunk = Chunk(self._next, encode_chunk(labels), certainty, frames)
         self._next += len(frames)
         with self._stages.stage("store"):
             self._publish(chunk)
@@ -158,18 +178,33 @@ class _Writer:
         if inference is None:
             return Frame(None, None)
         out[:] = tidy(inference.labels)
-        shape = frame_shape(out, inference.confidence, self._fan_area, self._before)
-        self._before = out
+        shape = frame_shape(
+            out,
+            inference.confidence,
+            self._fan_area,
+            self._before,
+            before_two=self._before_two,
+            raw=inference.labels,
+            certainty=inference.certainty,
+            mm_per_px=self._mm_per_px,
+        )
+        self._before_two, self._before = self._before, out
         return Frame(frame_measures(out, self._fan), shape)
 
 
 def _infer(
     pictures: Iterable[npt.NDArray[np.uint8] | None], backend: Backend, stages: Stages
-) -> Iterator[list[Inference | None]]:
-    chunk: list[Inference | None] = []
+) -> Iterator[Inference | None]:
     for picture in pictures:
         with stages.stage("infer"):
-            chunk.append(None if picture is None else backend.infer(picture))
+            found = None if picture is None else backend.infer(picture)
+        yield found
+
+
+def _chunks(inferences: Iterable[Inference | None]) -> Iterator[list[Inference | None]]:
+    chunk: list[Inference | None] = []
+    for inference in inferences:
+        chunk.append(inference)
         if len(chunk) == CHUNK:
             yield chunk
             chunk = []

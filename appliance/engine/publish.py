@@ -28,6 +28,8 @@ class Publisher:
         Seconds each renewal lasts.
     stopping
         Tells whether the service was asked to stop.
+    asked
+        Whether a person asked for this loop: see `quality.judge`.
     """
 
     def __init__(
@@ -38,10 +40,13 @@ class Publisher:
         opened: analysis.Opened,
         lease_s: float,
         stopping: Callable[[], bool],
+        *,
+        asked: bool = False,
     ) -> None:
         self._ledger, self._spool = ledger, spool
         self._claim, self._opened = claim, opened
         self._lease_s, self._stopping = lease_s, stopping
+        self._asked = asked
         self._shapes: list[FrameShape] = []
         self._seen = 0
         self._held: list[Chunk] = []
@@ -65,7 +70,8 @@ class Publisher:
         self._held.append(chunk)
         self._seen += len(chunk.frames)
         self._shapes += [frame.shape for frame in chunk.frames if frame.shape is not None]
-        if self.analysis_id is None and judge(self._shapes, self._seen).passed:
+        passed = judge(self._shapes, self._seen, asked=self._asked).passed
+        if self.analysis_id is None and passed:
             self.analysis_id = analysis.open(self._ledger, self._claim, self._opened)
         if self.analysis_id is not None:
             self._flush(self.analysis_id)
@@ -80,6 +86,7 @@ class Publisher:
     def _flush(self, analysis_id: int) -> None:
         for chunk in self._held:
             sha256 = self._spool.put_chunk(chunk.data)
+            certainty = self._spool.put_chunk(chunk.certainty)
             analysis.add_chunk(
                 self._ledger,
                 self._claim,
@@ -87,6 +94,7 @@ class Publisher:
                 chunk.first_frame,
                 len(chunk.frames),
                 sha256,
+                certainty,
             )
             self.first_masks_at = self.first_masks_at or time.perf_counter()
         self._held.clear()

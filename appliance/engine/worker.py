@@ -19,14 +19,17 @@ from appliance.engine.choice import Choice
 from appliance.engine.pipeline import Frame, Stages
 from appliance.engine.pipeline import run as run_pipeline
 from appliance.engine.publish import Interrupted, Publisher
-from appliance.engine.quality import judge
+from appliance.engine.quality import implausible, judge
+from appliance.engine.tensorrt import WithCpu
+from appliance.engine.view import ViewGate
 from appliance.errors import ApplianceError, CineError, LedgerError, Part10Error, SectorError
-from appliance.ledger import Ledger, analysis
+from appliance.ledger import Ledger, analysis, view
 from appliance.manifest import Manifest
 from appliance.measures import measure
-from appliance.sector import Calibration, Sector, calibration, find_sector
+from appliance.sector import Calibration, Sector, calibration, find_sector, mm_per_map_px
 from appliance.service import Stop
 from appliance.spool import Spool
+from appliance.views import APICAL, OTHER
 
 log = logging.getLogger("echocart.engine")
 
@@ -35,6 +38,10 @@ IDLE_S = 5.0  # s, longest wait for news, and between two signs of life to the w
 RETRY_S = 5.0  # s between tries when something outside must change first (a full disk)
 
 _NOT_WHOLE = "The file is damaged, or not a whole DICOM object."
+
+
+_VOTED = "The outlines are voted over neighbouring frames."
+_SAID_OTHER = "A person has said that this is another view."
 
 
 class _Refused(Exception):
@@ -56,18 +63,30 @@ class Worker:
         The model and what runs it.
     stop
         Ends the work between two chunks.
+    voting
+        Whether masks are voted over neighbouring frames.
     """
 
     def __init__(
-        self, ledger: Ledger, spool: Spool, manifest: Manifest, backend: Backend, stop: Stop
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        manifest: Manifest,
+        backend: Backend,
+        stop: Stop,
+        *,
+        voting: bool = False,
     ) -> None:
         self._ledger, self._spool = ledger, spool
         self._manifest, self._backend, self._stop = manifest, backend, stop
+        self._gate = ViewGate(manifest)
+        self._voting = voting
         self._owner = f"engine-{os.getpid()}-{secrets.token_hex(4)}"
 
     def use(self, manifest: Manifest, backend: Backend) -> None:
         """Analyse with another model from the next loop on."""
         self._manifest, self._backend = manifest, backend
+        self._gate = ViewGate(manifest)
 
     def work_once(self) -> bool:
         """Take one waiting loop, if any, through to analysed, kept or failed; False if none waits."""
@@ -132,31 +151,61 @@ class Worker:
                     raise _Refused(refusal)
                 sector = find_sector(cine)
                 scale = calibration(cine, sector)
+            with stages.stage("view"):
+                self._must_be_apical(claim, cine, sector)
+            mm_per_px = mm_per_map_px(scale, sector)
             publisher = self._publisher(claim, cine, sector, scale)
-            frames = run_pipeline(cine, sector, self._backend, publisher, stages)
-            quality = judge([f.shape for f in frames if f.shape is not None], len(frames))
+            frames = run_pipeline(
+                *(cine, sector, self._backend, publisher, stages, mm_per_px), voting=self._voting
+            )
+            shapes = [frame.shape for frame in frames if frame.shape is not None]
+            quality = judge(shapes, len(frames), asked=bool(claim.view))
             if not quality.passed:
                 raise _Refused(quality.reason)
+            rows = _rows(frames)
             measures = measure(
                 [frame.measures for frame in frames],
                 cine.timing,
-                _mm_per_map_px(scale, sector),
+                mm_per_px,
                 scale.reason,
+                doubtful=_doubtful(rows),
             )
             analysis_id = publisher.finish()
             seconds = time.perf_counter() - start
             first = (publisher.first_masks_at or start) - start
-            notes = [note for note in (*cine.notes, sector.note) if note]
+            voted = _VOTED if self._voting else ""
+            notes = [note for note in (*cine.notes, sector.note, quality.doubt, voted) if note]
             analysis.seal(
                 self._ledger,
                 claim,
                 analysis_id,
                 measures=measures.to_dict(),
-                per_frame=_rows(frames),
-                quality={**quality.to_dict(), "notes": notes, "damaged": _damaged(frames)},
+                per_frame=rows,
+                quality={
+                    **quality.to_dict(),
+                    "notes": notes,
+                    "damaged": _damaged(frames),
+                    "doubtful": _doubtful(rows),
+                },
                 timings=_timings(stages, seconds, first, len(frames)),
             )
         log.info("object %d: %d frames analysed in %.2f s", claim.seq, len(frames), seconds)
+
+    def _must_be_apical(self, claim: analysis.Claim, cine: Cine, sector: Sector) -> None:
+        """Refuse what shows no apical heart, unless a person has said that it does."""
+        seen = self._gate.look(cine, sector)
+        view.found(
+            self._ledger,
+            claim,
+            seen.view,
+            certainty=seen.certainty,
+            figures=seen.figures,
+            network_sha256=self._manifest.view.sha256 if self._manifest.view else "",
+        )
+        if claim.view == OTHER:
+            raise _Refused(_SAID_OTHER)
+        if seen.reason and claim.view not in APICAL:
+            raise _Refused(seen.reason)
 
     def _publisher(
         self, claim: analysis.Claim, cine: Cine, sector: Sector, scale: Calibration
@@ -180,7 +229,8 @@ class Worker:
             service.watchdog()
             return self._stop.is_set()
 
-        return Publisher(self._ledger, self._spool, claim, opened, LEASE_S, stopping)
+        asked = bool(claim.view)
+        return Publisher(self._ledger, self._spool, claim, opened, LEASE_S, stopping, asked=asked)
 
     def _too_short(self, cine: Cine) -> str | None:
         if cine.frames < self._manifest.gates.min_frames:
@@ -219,7 +269,8 @@ def run(settings: Settings, stop: Stop) -> None:
     freed = analysis.recover(ledger)
     if freed:
         log.info("%d loops of an engine that died are taken up again", freed)
-    worker = Worker(ledger, spool, manifest, backend, stop)
+    voting = settings.engine.smoothing == "vote"
+    worker = Worker(ledger, spool, manifest, backend, stop, voting=voting)
     service.ready(_words(manifest, backend))
     while not stop.is_set():
         service.watchdog()
@@ -242,14 +293,8 @@ def _turn(ledger: Ledger, choice: Choice, worker: Worker, stop: Stop) -> None:
 
 
 def _words(manifest: Manifest, backend: Backend) -> str:
-    return f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}"
-
-
-def _mm_per_map_px(scale: Calibration, sector: Sector) -> float | None:
-    """Side of a map pixel in mm; map pixels are square."""
-    if not scale.trusted or scale.mm_per_px_x is None:
-        return None
-    return scale.mm_per_px_x / sector.geometry.scale_x
+    gpu = f" ({backend.state})" if isinstance(backend, WithCpu) else ""
+    return f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}{gpu}"
 
 
 def _damaged(frames: Sequence[Frame]) -> list[int]:
@@ -260,9 +305,18 @@ def _rows(frames: Sequence[Frame]) -> list[dict[str, object] | None]:
     return [
         None
         if frame.measures is None or frame.shape is None
-        else {**frame.measures.to_dict(), "confidence": list(frame.shape.confidence)}
+        else {
+            **frame.measures.to_dict(),
+            "confidence": list(frame.shape.confidence),
+            "certainty": [round(share, 3) for share in frame.shape.certainty],
+            "doubt": implausible(frame.shape),
+        }
         for frame in frames
     ]
+
+
+def _doubtful(rows: Sequence[dict[str, object] | None]) -> list[int]:
+    return [index for index, row in enumerate(rows) if row and row["doubt"]]
 
 
 def _timings(

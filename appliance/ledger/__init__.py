@@ -5,6 +5,11 @@
 | `connection.py` | the file itself: opening, transactions, waiting for a change |
 | `schema.py` | tables and migrations |
 | `reception.py` | what arrived |
+| `space.py` | what takes room, and what may leave |
+| `skew.py` | how far carts' clocks are from the box's |
+| `quarantine.py` | what was refused and put aside |
+| `cart.py` | who may send, who called, who was refused |
+| `commitment.py` | what carts asked to be kept for good, and whether they were told |
 | `analysis.py` | what the engine claims, stores and seals |
 | `review.py` | what a person decided |
 | `delivery.py` | what goes where, and whether it is proven there |
@@ -14,7 +19,28 @@
 Each change of state is one function with one transaction.
 """
 
-from appliance.ledger import analysis, delivery, reception, review, setting, worklist
+from appliance.ledger import (
+    analysis,
+    cart,
+    commitment,
+    delivery,
+    quarantine,
+    reception,
+    review,
+    setting,
+    worklist,
+)
 from appliance.ledger.connection import Ledger
 
-__all__ = ["Ledger", "analysis", "delivery", "reception", "review", "setting", "worklist"]
+__all__ = [
+    "Ledger",
+    "analysis",
+    "cart",
+    "commitment",
+    "delivery",
+    "quarantine",
+    "reception",
+    "review",
+    "setting",
+    "worklist",
+]

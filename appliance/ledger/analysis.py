@@ -18,13 +18,22 @@ _MORE_TRIES = "It is tried again."
 
 @dataclass(frozen=True)
 class Claim:
-    """A lease on one instance: `tries` counts this one too."""
+    """A lease on one instance.
+
+    Attributes
+    ----------
+    tries
+        Counts this one too.
+    view
+        What a person said the loop shows; "" when nobody did.
+    """
 
     job: int
     seq: int
     tries: int
     sha256: str
     owner: str
+    view: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,12 @@ def claim(ledger: Ledger, owner: str, lease_s: float) -> Claim | None:
         lease.take(db, "job", row["id"], owner, lease_s)
         event.set_state(db, row["seq"], "analysing")
         sha256 = db.table("instance").get(row["seq"])["sha256"]
-    return Claim(row["id"], row["seq"], row["tries"] + 1, sha256, owner)
+        said = db.conn.execute(
+            "SELECT view FROM view WHERE seq = ? AND source = 'person' ORDER BY id DESC LIMIT 1",
+            [row["seq"]],
+        ).fetchone()
+    view = said["view"] if said else ""
+    return Claim(row["id"], row["seq"], row["tries"] + 1, sha256, owner, view)
 
 
 def recover(ledger: Ledger) -> int:
@@ -124,7 +138,7 @@ def renew(ledger: Ledger, claim: Claim, lease_s: float) -> bool:
 def open(ledger: Ledger, claim: Claim, opened: Opened) -> int:
     """Begin an analysis; its label maps show on the page as they come. Returns its id."""
     with ledger.transaction() as db:
-        _must_hold(db, claim)
+        must_hold(db, claim)
         row = {
             "seq": claim.seq,
             "frames": opened.frames,
@@ -150,16 +164,18 @@ def add_chunk(
     first_frame: int,
     frame_count: int,
     sha256: str,
+    certainty_sha256: str | None = None,
 ) -> None:
-    """Record that the label maps of some frames are durable in the spool."""
+    """Record that the label maps of some frames, and how certain they are, are in the spool."""
     with ledger.transaction() as db:
-        _must_hold(db, claim)
+        must_hold(db, claim)
         db.table("chunk").insert(
             {
                 "analysis_id": analysis_id,
                 "first_frame": first_frame,
                 "frame_count": frame_count,
                 "sha256": sha256,
+                "certainty_sha256": certainty_sha256,
             }
         )
         event.record(db, claim.seq, "analysis", "chunk")
@@ -181,7 +197,7 @@ def seal(
     measures: whoever accepts it accepts exactly these.
     """
     with ledger.transaction() as db:
-        _must_hold(db, claim)
+        must_hold(db, claim)
         chunks = db.conn.execute(
             "SELECT first_frame, frame_count, sha256 FROM chunk WHERE analysis_id = ?"
             " ORDER BY first_frame",
@@ -215,7 +231,7 @@ def seal(
 def keep(ledger: Ledger, claim: Claim, reason: str) -> None:
     """Record that an object is kept and not analysed, and why, in a sonographer's words."""
     with ledger.transaction() as db:
-        _must_hold(db, claim)
+        must_hold(db, claim)
         _finish(db, claim.job, "done")
         event.set_state(db, claim.seq, "kept", reason)
 
@@ -223,7 +239,7 @@ def keep(ledger: Ledger, claim: Claim, reason: str) -> None:
 def fail(ledger: Ledger, claim: Claim, problem: str) -> str:
     """Record a failed analysis; returns `received` when it is tried again, else `quarantined`."""
     with ledger.transaction() as db:
-        _must_hold(db, claim)
+        must_hold(db, claim)
         if claim.tries >= TRIES:
             _quarantine(db, claim.job, claim.seq, problem)
             return "quarantined"
@@ -243,7 +259,14 @@ def _finish(db: Database, job: int, state: str) -> None:
     db.table("job").update(job, {"state": state})
 
 
-def _must_hold(db: Database, claim: Claim) -> None:
+def must_hold(db: Database, claim: Claim) -> None:
+    """Refuse work on a loop that another engine has by now. Call inside a transaction.
+
+    Raises
+    ------
+    LedgerError
+        When the lease was lost.
+    """
     if not lease.holds(db, "job", claim.job, claim.owner):
         raise LedgerError(
             "store an analysis",

@@ -135,7 +135,14 @@ class Ledger:
 
 
 def insert(db: Database, table: str, values: Row) -> int:
-    """Insert a row and return its integer key. Call inside a transaction."""
-    key = db.table(table).insert(values).last_pk
-    assert isinstance(key, int)
-    return key
+    """Insert a row and return its integer key. Call inside a transaction.
+
+    Plain SQL: sqlite-utils looks at the table's schema each time, and would make a missing one.
+    """
+    names = ", ".join(f'"{name}"' for name in values)
+    places = ", ".join("?" * len(values))
+    cursor = db.conn.execute(
+        f"INSERT INTO {table} ({names}) VALUES ({places})", list(values.values())
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid

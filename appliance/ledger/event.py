@@ -3,6 +3,7 @@
 from sqlite_utils import Database
 
 from appliance.ledger.clock import utc_now
+from appliance.ledger.connection import insert
 
 
 def record(db: Database, seq: int, subject: str, state: str, detail: str = "") -> None:
@@ -21,8 +22,10 @@ def record(db: Database, seq: int, subject: str, state: str, detail: str = "") -
     detail
         A reason a person understands, or nothing.
     """
-    db.table("event").insert(
-        {"seq": seq, "subject": subject, "state": state, "detail": detail, "at": utc_now()}
+    insert(
+        db,
+        "event",
+        {"seq": seq, "subject": subject, "state": state, "detail": detail, "at": utc_now()},
     )
 
 

@@ -1,13 +1,13 @@
 """What arrived: one row for each object with content of its own, and a job to analyse it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 
 from sqlite_utils import Database
 
 from appliance.ledger import event, outbox
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
-from appliance.ledger.connection import Ledger, insert
+from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import newest
 
 
@@ -82,6 +82,9 @@ _COLUMN = {
 }
 
 
+_COLUMNS = [(field.name, _COLUMN.get(field.name, field.name)) for field in fields(Received)]
+
+
 def find(ledger: Ledger, SOPInstanceUID: str, sha256: str) -> int | None:
     """Return the sequence number of an object by UID and content, or None."""
     row = ledger.read_one(
@@ -107,32 +110,52 @@ def record(ledger: Ledger, received: Received, originals: Sequence[str] = ()) ->
     -----
     Once this returns, the row is on disk (`synchronous=FULL`) and the sender may be told so
     (PS3.4 B.2.3). The same UID with other bytes gets a row of its own, which is current from
-    then on. With the same bytes it changes nothing, unless other bytes came in between: the
-    machine's last word is current again.
+    then on. With the same bytes it changes nothing, unless other bytes came in between (the
+    machine's last word is current again) or its file was purged (it is here again).
     """
-    values = {_COLUMN.get(name, name): value for name, value in asdict(received).items()}
+    return record_all(ledger, [received], originals)[0]
+
+
+def record_all(
+    ledger: Ledger, received: Sequence[Received], originals: Sequence[str] = ()
+) -> list[Recorded]:
+    """Record several objects by one commit, in their order (see `record`)."""
     with ledger.transaction() as db:
-        known = db.conn.execute(
-            f"SELECT i.seq, i.sha256, {newest('i')} AS newest FROM instance i"
-            " WHERE i.sop_instance_uid = ?",
-            [received.SOPInstanceUID],
-        ).fetchall()
-        for row in known:
-            if row["sha256"] == received.sha256:
-                if row["newest"] != row["seq"]:
-                    _stands_again(db, row["seq"])
-                return Recorded(row["seq"], duplicate=True, differs=False)
-        boot = {"received_boot_id": boot_id(), "received_boot_s": boot_seconds()}
-        times = {"received_at": utc_now(), **boot}
-        row_values = {**values, **times, "state": "received", "reason": ""}
-        seq = insert(db, "instance", row_values)
-        db.table("job").insert({"seq": seq, "state": "queued", "tries": 0})
-        detail = "same UID as an earlier object, other content" if known else ""
-        event.record(db, seq, "instance", "received", detail)
-        if known:
-            _comes_last(db, seq)
-        outbox.queue(db, seq, None, [(name, "original") for name in originals])
+        return [_record(db, one, originals) for one in received]
+
+
+def _record(db: Database, received: Received, originals: Sequence[str]) -> Recorded:
+    known = db.conn.execute(
+        f"SELECT i.seq, i.sha256, i.purged_at, {newest('i')} AS newest FROM instance i"
+        " WHERE i.sop_instance_uid = ?",
+        [received.SOPInstanceUID],
+    ).fetchall()
+    for row in known:
+        if row["sha256"] == received.sha256:
+            if row["newest"] != row["seq"]:
+                _stands_again(db, row["seq"])
+            if row["purged_at"]:
+                _is_here_again(db, row["seq"])
+            return Recorded(row["seq"], duplicate=True, differs=False)
+    seq = insert(db, "instance", _row(received))
+    insert(db, "job", {"seq": seq, "state": "queued", "tries": 0})
+    detail = "same UID as an earlier object, other content" if known else ""
+    event.record(db, seq, "instance", "received", detail)
+    if known:
+        _comes_last(db, seq)
+    outbox.queue(db, seq, None, [(name, "original") for name in originals])
     return Recorded(seq, duplicate=False, differs=bool(known))
+
+
+def _row(received: Received) -> Row:
+    values = {column: getattr(received, name) for name, column in _COLUMNS}
+    boot = {"received_boot_id": boot_id(), "received_boot_s": boot_seconds()}
+    return {**values, **boot, "received_at": utc_now(), "state": "received", "reason": ""}
+
+
+def _is_here_again(db: Database, seq: int) -> None:
+    db.conn.execute("UPDATE instance SET purged_at = '', kept_in = '' WHERE seq = ?", [seq])
+    event.record(db, seq, "instance", "received", "sent again: its file is here again")
 
 
 def _stands_again(db: Database, seq: int) -> None:

@@ -12,8 +12,9 @@ from appliance.errors import LedgerError
 from appliance.ledger import event, outbox
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
-from appliance.ledger.current import newest, patients
+from appliance.ledger.current import VIEW, newest, patients
 from appliance.ledger.outbox import Wanted
+from appliance.views import OTHER
 
 SENDING = ("accepted", "corrected")
 DECISIONS = ("accepted", "corrected", "rejected", "undone")
@@ -44,6 +45,8 @@ class Decision:
     newest_review
         Id of the loop's newest review on the screen, an undone one too; 0 when it showed none,
         None when the page doesn't say.
+    view
+        The view's name on the screen; None when the page doesn't say.
     """
 
     seq: int
@@ -59,6 +62,7 @@ class Decision:
     chunks: Sequence[tuple[int, int, str]] = ()
     geometry: dict[str, Any] = field(default_factory=dict)
     newest_review: int | None = None
+    view: str | None = None
 
 
 def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
@@ -95,11 +99,13 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         analysis_id = _must_be_current(db, decision)
         newest_review = _newest_review(db, decision.seq)
         _must_have_seen(decision, newest_review)
+        view = _view(db, decision)
         if decision.decision in SENDING:
             _must_be_one_patient(db, decision.seq)
+            _must_be_measurable(view)
         if decision.decision == "undone":
             _must_be_undoable(db, decision.seq)
-        review_id = _insert(db, decision, analysis_id, newest_review)
+        review_id = _insert(db, decision, analysis_id, newest_review, view)
         outbox.withdraw(db, decision.seq)
         if decision.decision != "undone":
             superseded = [(name, "rejection") for name in outbox.reached(db, decision.seq)]
@@ -159,6 +165,24 @@ def _must_be_one_patient(db: Database, seq: int) -> None:
         )
 
 
+def _view(db: Database, decision: Decision) -> tuple[str, str]:
+    """The view that stands, and who set it ("" when the model told it)."""
+    row = db.conn.execute(VIEW, [decision.seq]).fetchone()
+    view, by = ("", "") if row is None else (row["view"], row["by"])
+    if decision.view not in (None, view):
+        raise Stale("store a review", "the view was changed", "Look at it first.")
+    return view, by if row is not None and row["source"] == "person" else ""
+
+
+def _must_be_measurable(view: tuple[str, str]) -> None:
+    if view[0] == OTHER:
+        raise Conflict(
+            "store a review",
+            f"{view[1]} has said that this is another view",
+            "Change the view first, or leave the loop.",
+        )
+
+
 def _newest_review(db: Database, seq: int) -> int | None:
     newest_id: int | None = db.conn.execute(
         "SELECT max(id) FROM review WHERE seq = ?", [seq]
@@ -189,7 +213,13 @@ def _must_be_undoable(db: Database, seq: int) -> None:
         )
 
 
-def _insert(db: Database, decision: Decision, analysis_id: int, parent: int | None) -> int:
+def _insert(
+    db: Database,
+    decision: Decision,
+    analysis_id: int,
+    parent: int | None,
+    view: tuple[str, str],
+) -> int:
     row = {name: getattr(decision, name) for name in _PLAIN}
     review_id = insert(
         db,
@@ -205,6 +235,8 @@ def _insert(db: Database, decision: Decision, analysis_id: int, parent: int | No
             "result_sop_instance_uid": generate_uid(prefix=None),
             "result_series_instance_uid": generate_uid(prefix=None),
             "parent": parent,
+            "view": view[0],
+            "view_by": view[1],
         },
     )
     for first_frame, frame_count, sha256 in decision.chunks:

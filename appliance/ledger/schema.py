@@ -212,3 +212,97 @@ def _settings(db: Database) -> None:
 def _arrival(db: Database) -> None:
     # 0, or the event that made an earlier object of this UID current again.
     db.execute("ALTER TABLE instance ADD COLUMN arrival INTEGER NOT NULL DEFAULT 0")
+
+
+@migrations(name="0004_carts")
+def _carts(db: Database) -> None:
+    text = dict.fromkeys(["calling_ae", "address", "value", "by", "at"], str)
+    _create(db, "cart", "id", {"id": int, "allowed": int, **text})
+    db.table("cart").create_index(["calling_ae", "address", "id"])
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(_FROZEN.format(table="cart", verb=verb, operation=operation, when=""))
+    said = dict.fromkeys(["calling_ae", "peer", "called_ae", "why"], str)
+    times = dict.fromkeys(["first_at", "accepted_at", "rejected_at"], str)
+    counts = dict.fromkeys(["tls", "accepted", "rejected"], int)
+    _create(db, "caller", "id", {"id": int, **said, **counts, **times})
+    db.table("caller").create_index(["calling_ae", "peer"], unique=True)
+
+
+@migrations(name="0005_space")
+def _space(db: Database) -> None:
+    # When an object's file was removed to make room, and the destinations that keep it.
+    for column in ("purged_at", "kept_in"):
+        db.execute(f"ALTER TABLE instance ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    db.execute("CREATE INDEX instance_present ON instance (seq, size) WHERE purged_at = ''")
+
+
+@migrations(name="0006_quarantine")
+def _quarantine(db: Database) -> None:
+    said = ["announced_sop_instance_uid", "announced_sop_class_uid", "calling_ae_title", "peer"]
+    text = dict.fromkeys([*said, "sop_instance_uid", "sop_class_uid", "why", "at"], str)
+    _create(db, "quarantine", "id", {"id": int, "sha256": str, "size": int, **text})
+    db.table("quarantine").create_index(["sha256"])
+
+
+@migrations(name="0008_commitment")
+def _commitment(db: Database) -> None:
+    asked = dict.fromkeys(["transaction_uid", "calling_ae", "called_ae", "peer"], str)
+    told = dict.fromkeys(["state", "problem", "requested_at", "changed_at"], str)
+    lease = {"owner": str, "boot_id": str, "lease_until": float}
+    due = {"next_try_at": float, "next_try_boot_id": str}
+    _create(
+        db,
+        "commitment",
+        "id",
+        {"id": int, "tls": int, "tries": int, **asked, **told, **due, **lease},
+        optional=(*due, *lease),
+    )
+    db.table("commitment").create_index(["state", "id"])
+    # What the request names; once looked at, the row it was found in and PS3.3 C.14.1.1's
+    # failure reason, 0 for none.
+    item = {"sop_class_uid": str, "sop_instance_uid": str, "seq": int, "reason": int}
+    _create(
+        db,
+        "commitment_item",
+        "id",
+        {"id": int, "commitment_id": int, **item},
+        foreign_keys=[("commitment_id", "commitment", "id"), ("seq", "instance", "seq")],
+        optional=("seq", "reason"),
+    )
+    db.table("commitment_item").create_index(["commitment_id"])
+    db.table("commitment_item").create_index(["sop_instance_uid"])
+    db.table("commitment_item").create_index(["seq"])
+
+
+@migrations(name="0009_view")
+def _view(db: Database) -> None:
+    text = dict.fromkeys(["view", "source", "by", "figures", "at"], str)
+    certainty = {"certainty": float}
+    _create(
+        db,
+        "view",
+        "id",
+        {"id": int, "seq": int, **text, **certainty},
+        foreign_keys=[("seq", "instance", "seq")],
+        optional=certainty,
+    )
+    db.table("view").create_index(["seq", "id"])
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(_FROZEN.format(table="view", verb=verb, operation=operation, when=""))
+    # What the review is about: the view that stood, and the person who had set it, if one had.
+    for column in ("view", "view_by"):
+        db.execute(f"ALTER TABLE review ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
+    db.execute("ALTER TABLE chunk ADD COLUMN certainty_sha256 TEXT")
+
+
+@migrations(name="0016_patient")
+def _patient(db: Database) -> None:
+    # A patient's earlier studies are looked for with every loop that is opened.
+    db.execute("CREATE INDEX instance_patient ON instance (patient_id, seq)")
+
+
+@migrations(name="0020_engine_state")
+def _engine_state(db: Database) -> None:
+    # One row: what draws the masks now. History is in the analyses.
+    text = dict.fromkeys(["model", "backend", "precision", "detail", "at"], str)
+    _create(db, "engine_state", "id", {"id": int, **text})

@@ -8,6 +8,7 @@ from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 
 MODEL = "engine.model"
+RETRY = "engine.retry"  # each row is one wish that the GPU be tried again
 
 
 def choose_model(ledger: Ledger, name: str, by: str) -> None:
@@ -32,6 +33,12 @@ def chosen_model(ledger: Ledger) -> str:
         "SELECT value FROM setting WHERE name = ? ORDER BY id DESC LIMIT 1", [MODEL]
     )
     return str(row["value"]) if row else ""
+
+
+def retry_gpu(ledger: Ledger, by: str) -> None:
+    """Ask the engine to try the GPU again. `by` is who asks."""
+    with ledger.transaction() as db:
+        insert(db, "setting", {"name": RETRY, "value": "", "by": by, "at": utc_now()})
 
 
 def history(ledger: Ledger, name: str) -> list[Row]:

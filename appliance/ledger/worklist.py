@@ -1,21 +1,31 @@
 """Reads for the page and for `echocart status`: what is here, in what state, decided how, delivered where."""
 
 import json
+from functools import cache
 from typing import Any
 
 from appliance.ledger.connection import Ledger, Row
-from appliance.ledger.current import newest, patients
+from appliance.ledger.current import newest, view_id
 
-# The analysis and the review in force are the newest of their instance.
+# What stands is named by its id. Studies are looked at once, not once for each of their loops:
+# the list is read again at every change, whatever the catalogue has grown to.
 _LOOPS = f"""
+WITH wanted AS (SELECT i.* FROM instance i {{which}}),
+mixed AS MATERIALIZED (
+  SELECT p.study_instance_uid AS study, count(DISTINCT p.patient_id) AS patients FROM instance p
+  WHERE p.study_instance_uid IN (SELECT study_instance_uid FROM wanted)
+    AND p.study_instance_uid != '' AND p.seq = {newest("p")}
+  GROUP BY p.study_instance_uid)
 SELECT i.*,
   i.seq = {newest("i")} AS current,
-  {patients("i")} AS patients,
+  coalesce(mixed.patients, 0) AS patients,
   (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id,
-  (SELECT max(id) FROM review WHERE seq = i.seq) AS review_id
-FROM instance i
+  (SELECT max(id) FROM review WHERE seq = i.seq) AS review_id,
+  {view_id("i")} AS view_id
+FROM wanted i LEFT JOIN mixed ON mixed.study = i.study_instance_uid
+ORDER BY i.seq
 """
-_JSON = ("measures", "per_frame", "quality", "timings", "geometry", "timing", "calibration")
+_JSON = ("measures", "quality", "timings", "geometry", "timing", "calibration", "labels")
 
 
 def version(ledger: Ledger) -> int:
@@ -26,9 +36,9 @@ def version(ledger: Ledger) -> int:
 
 
 def loops(ledger: Ledger, limit: int = 1000) -> list[Row]:
-    """Return the newest instances, newest first, each as `loop` gives it."""
-    rows = ledger.read(f"{_LOOPS} ORDER BY i.seq DESC LIMIT ?", [limit])
-    return [_complete(ledger, row) for row in rows]
+    """Return the newest instances, newest first, each as `study` gives it."""
+    which = "ORDER BY i.seq DESC LIMIT ?"
+    return _complete(ledger, ledger.read(_LOOPS.format(which=which), [limit]))[::-1]
 
 
 def loop(ledger: Ledger, seq: int) -> Row | None:
@@ -38,28 +48,57 @@ def loop(ledger: Ledger, seq: int) -> Row | None:
     -------
     dict
         The columns of `instance`; `current` (False when the UID came again with other
-        content); `patients` (PatientIDs in its study, of current objects only); `analysis` and
-        `review` in force or None; `deliveries` of every review.
+        content); `patients` (PatientIDs in its study, of current objects only); `analysis`,
+        `review` and `view` in force or None; `deliveries` of every review.
     """
-    row = ledger.read_one(f"{_LOOPS} WHERE i.seq = ?", [seq])
-    return _complete(ledger, row) if row else None
+    found = _complete(ledger, ledger.read(_LOOPS.format(which="WHERE i.seq = ?"), [seq]))
+    for row in found:
+        row["analysis"] = row["analysis"] and analysis(ledger, row["analysis"]["id"])
+    return found[0] if found else None
 
 
 def study(ledger: Ledger, study_instance_uid: str) -> list[Row]:
-    """Return the current instances of a study in the order of their arrival."""
-    rows = ledger.read(f"{_LOOPS} WHERE i.study_instance_uid = ?", [study_instance_uid])
-    return [_complete(ledger, row) for row in rows if row["current"]]
+    """Return the current instances of a study in the order of their arrival.
+
+    Each as `loop` gives it, but without its analysis's `per_frame`: for a list that is far the
+    most to read.
+    """
+    which = "WHERE i.study_instance_uid = ?"
+    rows = ledger.read(_LOOPS.format(which=which), [study_instance_uid])
+    return _complete(ledger, [row for row in rows if row["current"]])
 
 
-def _complete(ledger: Ledger, row: Row) -> Row:
-    analysis_id, review_id = row.pop("analysis_id"), row.pop("review_id")
-    return {
-        **row,
-        "current": bool(row["current"]),
-        "analysis": analysis(ledger, analysis_id) if analysis_id else None,
-        "review": _in_force(review(ledger, review_id) if review_id else None),
-        "deliveries": deliveries(ledger, row["seq"]),
-    }
+def _complete(ledger: Ledger, rows: list[Row]) -> list[Row]:
+    """Add what stands for each row; one query for each table, however many rows."""
+    analyses = _named(ledger, "analysis", [row.pop("analysis_id") for row in rows], _JSON)
+    decided = _named(
+        ledger, "review", [row.pop("review_id") for row in rows], ("measures", "geometry")
+    )
+    views = _named(ledger, "view", [row.pop("view_id") for row in rows], ("figures",))
+    delivered = _deliveries(ledger, [row["seq"] for row in rows])
+    for row, made, review, shows in zip(rows, analyses, decided, views, strict=True):
+        if made:
+            del made["per_frame"]
+        row |= {
+            "current": bool(row["current"]),
+            "analysis": made,
+            "review": _in_force(review),
+            "view": shows,
+            "deliveries": delivered[row["seq"]],
+        }
+    return rows
+
+
+def _named(
+    ledger: Ledger, table: str, ids: list[int | None], structured: tuple[str, ...]
+) -> list[Row | None]:
+    """Return the rows with these ids, in their order, with structured columns decoded."""
+    sql = f"SELECT * FROM {table} WHERE id IN (SELECT value FROM json_each(?))"
+    loads = cache(json.loads)  # labels and geometry are the same in loop after loop
+    found = {}
+    for row in ledger.read(sql, [json.dumps(ids)]):
+        found[row["id"]] = row | {n: loads(row[n]) if row[n] else None for n in structured}
+    return [found.get(number) if number else None for number in ids]
 
 
 def _in_force(newest: Row | None) -> Row | None:
@@ -70,7 +109,7 @@ def _in_force(newest: Row | None) -> Row | None:
 def analysis(ledger: Ledger, analysis_id: int) -> Row | None:
     """Return one analysis with its structured columns decoded, or None."""
     row = ledger.read_one("SELECT * FROM analysis WHERE id = ?", [analysis_id])
-    return _decode(row, (*_JSON, "labels")) if row else None
+    return _decode(row, (*_JSON, "per_frame")) if row else None
 
 
 def latest_analysis(ledger: Ledger, seq: int) -> Row | None:
@@ -88,9 +127,9 @@ def latest_analysis(ledger: Ledger, seq: int) -> Row | None:
 
 
 def chunks(ledger: Ledger, analysis_id: int) -> list[Row]:
-    """Return first_frame, frame_count and sha256 of an analysis's chunks so far, in order."""
+    """Return first_frame, frame_count, sha256 and certainty_sha256 of the chunks so far, in order."""
     return ledger.read(
-        "SELECT first_frame, frame_count, sha256 FROM chunk WHERE analysis_id = ?"
+        "SELECT first_frame, frame_count, sha256, certainty_sha256 FROM chunk WHERE analysis_id = ?"
         " ORDER BY first_frame",
         [analysis_id],
     )
@@ -119,12 +158,21 @@ def review_chunks(ledger: Ledger, review_id: int) -> list[Row]:
 
 def deliveries(ledger: Ledger, seq: int) -> list[Row]:
     """Return the outbox rows of an instance, oldest first."""
-    return ledger.read(
-        "SELECT o.review_id, o.destination, o.kind, o.state, o.tries, o.problem, o.queued_at,"
-        " o.changed_at, o.sha256, o.size, r.result_sop_instance_uid"
-        " FROM outbox o LEFT JOIN review r ON r.id = o.review_id WHERE o.seq = ? ORDER BY o.id",
-        [seq],
+    return _deliveries(ledger, [seq])[seq]
+
+
+def _deliveries(ledger: Ledger, seqs: list[int]) -> dict[int, list[Row]]:
+    rows = ledger.read(
+        "SELECT o.seq, o.review_id, o.destination, o.kind, o.state, o.tries, o.problem,"
+        " o.queued_at, o.changed_at, o.sha256, o.size, r.result_sop_instance_uid"
+        " FROM outbox o LEFT JOIN review r ON r.id = o.review_id"
+        " WHERE o.seq IN (SELECT value FROM json_each(?)) ORDER BY o.id",
+        [json.dumps(seqs)],
     )
+    found: dict[int, list[Row]] = {seq: [] for seq in seqs}
+    for row in rows:
+        found[row.pop("seq")].append(row)
+    return found
 
 
 def history(ledger: Ledger, seq: int) -> list[Row]:

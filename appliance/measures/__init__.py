@@ -1,6 +1,21 @@
-"""Areas, lengths and volumes of one frame (`chambers`), heartbeats (`beats`), what is reported (`summary`)."""
+"""Measures of the heart.
+
+Areas, lengths and volumes of one frame (`chambers`), heartbeats (`beats`), what is reported of a
+loop (`summary`), and of two planes together (`planes`).
+"""
 
 from appliance.measures.chambers import FrameMeasures, frame_measures, isotropic
+from appliance.measures.planes import Biplane, Plane, biplane
 from appliance.measures.summary import Beat, Measures, measure
 
-__all__ = ["Beat", "FrameMeasures", "Measures", "frame_measures", "isotropic", "measure"]
+__all__ = [
+    "Beat",
+    "Biplane",
+    "FrameMeasures",
+    "Measures",
+    "Plane",
+    "biplane",
+    "frame_measures",
+    "isotropic",
+    "measure",
+]

@@ -5,7 +5,8 @@ for cardiac chamber quantification by echocardiography in adults, ASE/EACVI 2015
 """
 
 import math
-from collections.abc import Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,6 +23,8 @@ _REACH = 3  # px, side of the square in which two structures count as touching
 _MIN_BASE = 5  # px of shared border below which it isn't taken for a mitral annulus
 _CUT_SHARE = 0.05  # of the cavity's outline at the fan's edge: some of the cavity lies outside
 _EDGE = 5  # px, side of the square that must lie in the fan around an outline point
+
+_TENTHS = "<u2"  # of a px, in a stored row
 
 _Points = npt.NDArray[np.float64]
 
@@ -40,8 +43,12 @@ class FrameMeasures:
         px^3, Simpson, one plane; 0 without a length.
     la_volume
         px^3, area and length, one plane; 0 when absent.
-    cut_at_edge
-        The cavity reaches the edge of what the machine shows: it may go on beyond.
+    cut_at_edge, la_cut
+        The ventricle, the atrium reaches the edge of what the machine shows: it may go on beyond.
+    la_length
+        px, from the middle of its mouth to its farthest point; 0 when absent.
+    lv_diameters
+        px, of the 20 disks from base to apex; () without a length.
     """
 
     lv_area: float
@@ -51,22 +58,30 @@ class FrameMeasures:
     lv_volume: float
     la_volume: float
     cut_at_edge: bool
+    la_cut: bool = False
+    la_length: float = 0.0
+    lv_diameters: tuple[float, ...] = ()
 
     def scaled(self, factor: float) -> "FrameMeasures":
         """The same in pixels of which one of these holds `factor` along each side."""
         return replace(
             self,
+            lv_diameters=tuple(diameter * factor for diameter in self.lv_diameters),
             **{name: getattr(self, name) * factor**power for name, power in _POWERS.items()},
         )
 
-    def to_dict(self) -> dict[str, float | bool]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain values, for a ledger row; `from_dict` reads them back."""
-        return asdict(self)
+        # A row holds every frame, and lists read many rows: a number each would double both.
+        tenths = np.rint(np.multiply(self.lv_diameters, 10)).astype(_TENTHS)
+        return {**asdict(self), "lv_diameters": b64encode(tenths.tobytes()).decode()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "FrameMeasures":
-        """The measures a row holds."""
-        return cls(**{name: values[name] for name in cls.__dataclass_fields__})
+        """The measures a row holds; one of an earlier release holds fewer."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        tenths = np.frombuffer(b64decode(known.get("lv_diameters", "")), _TENTHS)
+        return cls(**{**known, "lv_diameters": tuple((tenths / 10).tolist())})
 
 
 _POWERS = {
@@ -74,9 +89,53 @@ _POWERS = {
     "la_area": 2,
     "myo_area": 2,
     "lv_length": 1,
+    "la_length": 1,
     "lv_volume": 3,
     "la_volume": 3,
 }
+
+
+@dataclass(frozen=True)
+class Disks:
+    """The cavity as Simpson's method cuts it, in pixels of the map.
+
+    Attributes
+    ----------
+    length
+        From the mitral midpoint to the apex.
+    diameters
+        float64 [20], from base to apex: the mean width of each slice.
+    """
+
+    length: float
+    diameters: npt.NDArray[np.float64]
+
+    @property
+    def volume(self) -> float:
+        """V = pi/4 * L/20 * sum(d^2), px^3."""
+        return disks_volume(self.length, self.diameters, self.diameters)
+
+
+def disks_volume(
+    length: float, diameters: Sequence[float] | _Points, across: Sequence[float] | _Points
+) -> float:
+    """V = pi/4 * L/20 * sum(a * b): elliptical disks, seen in two planes at right angles.
+
+    With the diameters of one plane twice, the single-plane method: disks are taken for round.
+    """
+    return float(math.pi / 4 * length / _DISKS * np.dot(diameters, across))
+
+
+def area_length_volume(area: float, across: float, length: float) -> float:
+    """V = 8 * A1 * A2 / (3 * pi * L); with one area twice, the single-plane method."""
+    return 8 * area * across / (3 * math.pi * length)
+
+
+def disks(labels_iso: LabelMap) -> Disks | None:
+    """Cut the cavity of a label map, uint8 [rows, columns]; None without a mitral annulus."""
+    border = outline(labels_iso, LV)
+    base = _mitral_midpoint(labels_iso, border) if len(border) else None
+    return None if base is None else _disks(labels_iso, border, base, _farthest(border, base))
 
 
 def frame_measures(
@@ -93,19 +152,24 @@ def frame_measures(
         bool [rows, columns], the fan on that map; the whole map when absent.
     """
     areas = {label: float(np.count_nonzero(labels_iso == label)) for label in (LV, MYOCARDIUM, LA)}
-    length = volume = la_volume = 0.0
-    cut = False
-    if areas[LV]:
-        border = outline(labels_iso, LV)
-        cut = _is_cut(border, labels_iso.shape, visible)
-        base = _mitral_midpoint(labels_iso, border)
-        if base is not None:
-            apex = _farthest(border, base)
-            length = _extent(base, apex)
-            volume = _disks(labels_iso, border, base, apex)
-            la_volume = _area_length(labels_iso, base, areas[LA])
+    if not areas[LV]:
+        return FrameMeasures(0.0, areas[LA], areas[MYOCARDIUM], 0.0, 0.0, 0.0, cut_at_edge=False)
+    border, shown = outline(labels_iso, LV), _well_inside(labels_iso.shape, visible)
+    base = _mitral_midpoint(labels_iso, border)
+    found = None if base is None else _disks(labels_iso, border, base, _farthest(border, base))
+    atrium = outline(labels_iso, LA)
+    mouth_to_roof = 0.0 if base is None else _atrial_length(labels_iso, atrium, base)
     return FrameMeasures(
-        areas[LV], areas[LA], areas[MYOCARDIUM], length, volume, la_volume, cut_at_edge=cut
+        lv_area=areas[LV],
+        la_area=areas[LA],
+        myo_area=areas[MYOCARDIUM],
+        lv_length=found.length if found else 0.0,
+        lv_volume=found.volume if found else 0.0,
+        la_volume=area_length_volume(areas[LA], areas[LA], mouth_to_roof) if mouth_to_roof else 0.0,
+        cut_at_edge=_is_cut(border, shown),
+        la_cut=_is_cut(atrium, shown),
+        la_length=mouth_to_roof,
+        lv_diameters=tuple(round(float(d), 1) for d in found.diameters) if found else (),
     )
 
 
@@ -167,37 +231,37 @@ def _extent(base: _Points, apex: _Points) -> float:
     return float(np.hypot(*(apex - base))) + 1.0
 
 
-def _disks(labels: LabelMap, border: npt.NDArray[np.int32], base: _Points, apex: _Points) -> float:
-    """V = pi/4 * L/20 * sum(d^2); a disk's diameter is the mean width of its slice."""
+def _disks(labels: LabelMap, border: npt.NDArray[np.int32], base: _Points, apex: _Points) -> Disks:
     length = _extent(base, apex)
     direction = (apex - base) / max(length - 1.0, 1e-9)
     (left, top), (right, bottom) = border.min(axis=0), border.max(axis=0)
     y, x = np.nonzero(labels[top : bottom + 1, left : right + 1] == LV)
     along = (x + left - base[0]) * direction[0] + (y + top - base[1]) * direction[1] + 0.5
     slices = np.histogram(along, bins=_DISKS, range=(0.0, length))[0]
-    diameters = slices / (length / _DISKS)
-    return float(math.pi / 4 * length / _DISKS * (diameters**2).sum())
+    return Disks(length, slices / (length / _DISKS))
 
 
-def _area_length(labels: LabelMap, base: _Points, area: float) -> float:
-    """V = 8 A^2 / (3 pi L), from the middle of the atrium's mouth to its farthest point."""
-    if not area:
+def _atrial_length(labels: LabelMap, border: npt.NDArray[np.int32], base: _Points) -> float:
+    """From the middle of the atrium's mouth to its farthest point; 0 when it is absent."""
+    if not len(border):
         return 0.0
-    border = outline(labels, LA)
     mouth = border[touching(labels, LV, border)]
     middle = _middle(mouth) if len(mouth) >= _MIN_BASE else base
-    length = _extent(middle, _farthest(border, middle))
-    return 8 * area**2 / (3 * math.pi * length)
+    return _extent(middle, _farthest(border, middle))
 
 
-def _is_cut(
-    border: npt.NDArray[np.int32],
-    shape: tuple[int, ...],
-    visible: npt.NDArray[np.bool_] | None,
-) -> bool:
+def _well_inside(
+    shape: tuple[int, ...], visible: npt.NDArray[np.bool_] | None
+) -> npt.NDArray[np.uint8]:
+    """1 where an outline lies clear of the edge of what the machine shows."""
     shown = np.ones(shape, np.uint8) if visible is None else visible.astype(np.uint8)
-    well_inside = cv2.erode(
-        shown, np.ones((_EDGE, _EDGE), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0
-    )
+    kernel = np.ones((_EDGE, _EDGE), np.uint8)
+    eroded = cv2.erode(shown, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(eroded, np.uint8)
+
+
+def _is_cut(border: npt.NDArray[np.int32], well_inside: npt.NDArray[np.uint8]) -> bool:
+    if not len(border):
+        return False
     outside = well_inside[border[:, 1], border[:, 0]] == 0
     return float(outside.mean()) >= _CUT_SHARE

@@ -1,5 +1,15 @@
-"""DICOM Part 10 files: whole or not (`elements`), who they are about and where pixels lie (`header`)."""
+"""DICOM Part 10 files: whole or not (`elements`), where their pixels lie (`header`), who they are about (`identity`)."""
 
-from appliance.part10.header import Header, Identity, identity, inflate, number, read_header, text
+from appliance.part10.header import Header, inflate, read_header, read_identity
+from appliance.part10.identity import Identity, identity, number, text
 
-__all__ = ["Header", "Identity", "identity", "inflate", "number", "read_header", "text"]
+__all__ = [
+    "Header",
+    "Identity",
+    "identity",
+    "inflate",
+    "number",
+    "read_header",
+    "read_identity",
+    "text",
+]

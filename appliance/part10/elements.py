@@ -7,8 +7,8 @@ encapsulated pixels to find their end. Encoding: PS3.5 section 7 and A.4.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from appliance.errors import Part10Error
 
@@ -20,7 +20,7 @@ PIXEL_DATA = 0x7FE00010
 _SHORT = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _KNOWN = _SHORT | frozenset(b"OB OD OF OL OV OW SQ SV UC UN UR UT UV".split())
 _DEEPEST = 48  # nested sequences; real objects stay under 10
-_MOST_FRAGMENTS = 1_000_000
+_MOST_FRAGMENTS = 200_000  # an hour of frames; each costs a hundred bytes to remember
 
 
 class Fragment(NamedTuple):
@@ -49,49 +49,65 @@ class Walker:
 
     Parameters
     ----------
-    stream
-        Seekable; read only where asked.
+    head
+        The first bytes of the data, or all of them.
     size
-        Bytes in it.
+        Bytes in the data.
+    read
+        Gives `count` bytes at `offset`, for what lies behind the head.
     """
 
-    def __init__(self, stream: BinaryIO, size: int) -> None:
-        self.stream = stream
+    def __init__(
+        self, head: bytes, size: int, read: Callable[[int, int], bytes] | None = None
+    ) -> None:
+        self.head = head
         self.size = size
+        self.read = read
         self.implicit = False
-        self.order = "<"
+        self.items: list[Fragment] = []
+        self._set_order("<")
+
+    def _set_order(self, order: str) -> None:
+        self.order = order
+        self._tag = struct.Struct(order + "HH")
+        self._long = struct.Struct(order + "L")
+        self._short = struct.Struct(order + "H")
 
     def take(self, offset: int, count: int) -> bytes:
         """`count` bytes at `offset`; Part10Error beyond the end."""
-        if offset + count > self.size:
+        end = offset + count
+        if end <= len(self.head):
+            return self.head[offset:end]
+        if end > self.size or self.read is None:
             raise broken("the file ends in the middle of a data element: it was cut")
-        self.stream.seek(offset)
-        return self.stream.read(count)
+        return self.read(offset, count)
 
     def settle(self, offset: int, implicit: bool, big: bool) -> None:
         """Take byte order and VR from the first element, where it contradicts the syntax."""
-        self.implicit, self.order = implicit, ">" if big else "<"
+        self.implicit = implicit
+        self._set_order(">" if big else "<")
         if offset + 8 > self.size:
             return
         first = self.take(offset, 8)
         if first[:2] in (b"\x08\x00", b"\x00\x08"):  # group 0008 tells the byte order
-            self.order = "<" if first[0] else ">"
+            self._set_order("<" if first[0] else ">")
         self.implicit = first[4:6] not in _KNOWN
 
     def element(self, offset: int, implicit: bool) -> Element:
         """The element whose tag starts at `offset`; its end is not checked."""
-        group, number = struct.unpack(self.order + "HH", self.take(offset, 4))
+        start = self.take(offset, 8)
+        group, number = self._tag.unpack_from(start)
         tag = group << 16 | number
         if implicit or group == 0xFFFE:
-            (length,) = struct.unpack(self.order + "L", self.take(offset + 4, 4))
+            (length,) = self._long.unpack_from(start, 4)
             return Element(tag, b"", offset, offset + 8, length, offset + 8 + length)
-        vr = self.take(offset + 4, 2)
+        vr = start[4:6]
         if vr in _SHORT:
-            (length,) = struct.unpack(self.order + "H", self.take(offset + 6, 2))
+            (length,) = self._short.unpack_from(start, 6)
             return Element(tag, vr, offset, offset + 8, length, offset + 8 + length)
         if not vr.isalpha() or not vr.isupper():
             raise broken("a data element has no valid value representation")
-        (length,) = struct.unpack(self.order + "L", self.take(offset + 8, 4))
+        (length,) = self._long.unpack(self.take(offset + 8, 4))
         return Element(tag, vr, offset, offset + 12, length, offset + 12 + length)
 
     def elements(self, offset: int) -> Iterator[Element]:
@@ -108,7 +124,9 @@ class Walker:
                 raise broken("the file ends in the middle of a data element: it was cut")
             offset = element.end
             if element.length == UNDEFINED and element.tag == PIXEL_DATA:
-                offset = self._fragments_end(element.offset)
+                self.items = list(self.fragments(element.offset))
+                last = self.items[-1] if self.items else Fragment(element.offset, 0)
+                offset = last.offset + last.length + 8
                 element = element._replace(end=offset)
             yield element
 
@@ -123,11 +141,6 @@ class Walker:
             yield Fragment(item.offset, item.length)
             offset = item.end
         raise broken("its pixel data are in far too many pieces")
-
-    def _fragments_end(self, offset: int) -> int:
-        for fragment in self.fragments(offset):
-            offset = fragment.offset + fragment.length
-        return offset + 8
 
     def _sequence_end(self, sequence: Element, implicit: bool, depth: int) -> int:
         if depth > _DEEPEST:

@@ -6,18 +6,14 @@ everything lies; pydicom makes sense of the values.
 
 from __future__ import annotations
 
-import logging
+import os
 import struct
-import warnings
 import zlib
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
 
-import pydicom
-from pydicom.datadict import tag_for_keyword
-from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
@@ -32,21 +28,14 @@ from appliance.part10.elements import (
     Walker,
     broken,
 )
+from appliance.part10.identity import TAGS, Identity, identity
 
+_HEAD = 16 * 1024  # bytes read at once: all but the pixels of nearly every object
 _KEPT_VALUE = 64 * 1024  # bytes; larger ones are private bulk that nobody here reads
 _KEPT_SEQUENCE = 1024 * 1024
 _KEPT_ALL = 64 * 1024 * 1024
-_LARGEST_INFLATED = 1 << 30  # bytes; a deflated data set beyond it is refused before it is held
-
-
-def _quiet_pydicom() -> None:
-    """Keep pydicom from writing values, which may be patient data, to logs and stderr."""
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    warnings.filterwarnings("ignore", module=r"pydicom\.")
-
-
-_quiet_pydicom()
+_LARGEST_INFLATED = 1 << 28  # bytes; a deflated data set beyond it is refused before it is held
+_BLOCK = 1 << 20  # bytes inflated at a time
 
 
 @dataclass(frozen=True)
@@ -90,35 +79,6 @@ class Header:
     omitted: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Identity:
-    """What an object says about itself; "" (or 0) where it says nothing readable.
-
-    Names are DICOM keywords. `PatientName` is decoded by SpecificCharacterSet, all component
-    groups kept and joined by "=" (PS3.5 6.2.1.1). `ContentDateTime` is ContentDate and
-    ContentTime as written, one after the other, or AcquisitionDateTime where they are missing.
-    """
-
-    SOPInstanceUID: str = ""
-    SOPClassUID: str = ""
-    StudyInstanceUID: str = ""
-    SeriesInstanceUID: str = ""
-    PatientID: str = ""
-    PatientName: str = ""
-    PatientBirthDate: str = ""
-    Modality: str = ""
-    Manufacturer: str = ""
-    ManufacturerModelName: str = ""
-    SeriesNumber: str = ""
-    InstanceNumber: str = ""
-    SeriesDescription: str = ""
-    TimezoneOffsetFromUTC: str = ""
-    ContentDateTime: str = ""
-    NumberOfFrames: int = 0
-    Rows: int = 0
-    Columns: int = 0
-
-
 def read_header(path: Path) -> Header:
     """Read everything but the pixels, and hold the file's structure against its length.
 
@@ -133,9 +93,36 @@ def read_header(path: Path) -> Header:
         When the file is not DICOM, was cut, or can't be parsed; `retry` when it can't be read.
         Nothing else, whatever the bytes are; the text never quotes a value.
     """
+    return _careful(lambda: _opened(path, None))
+
+
+def read_identity(descriptor: int, head: bytes) -> tuple[Identity, str]:
+    """Read who and what a file is, and hold its structure against its length.
+
+    Parameters
+    ----------
+    descriptor
+        A whole Part 10 file, open for reading.
+    head
+        Its first bytes, as many as are at hand.
+
+    Returns
+    -------
+    identity, TransferSyntaxUID
+        What the data set and the file meta information say.
+
+    Raises
+    ------
+    Part10Error
+        As `read_header`.
+    """
+    header = _careful(lambda: _read(_walker(descriptor, head), TAGS))
+    return identity(header.dataset), header.TransferSyntaxUID
+
+
+def _careful(read: Callable[[], Header]) -> Header:
     try:
-        with path.open("rb") as stream:
-            return _read(stream, path.stat().st_size)
+        return read()
     except Part10Error:
         raise
     except OSError as error:
@@ -147,29 +134,54 @@ def read_header(path: Path) -> Header:
         raise broken("its data elements can't be understood") from None
 
 
+def _opened(path: Path, only: frozenset[int] | None) -> Header:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _read(_walker(descriptor, os.pread(descriptor, _HEAD, 0)), only)
+    finally:
+        os.close(descriptor)
+
+
+def _walker(descriptor: int, head: bytes) -> Walker:
+    return Walker(
+        head,
+        os.fstat(descriptor).st_size,
+        lambda offset, count: os.pread(descriptor, count, offset),
+    )
+
+
 def inflate(path: Path) -> bytes:
     """The data set of a deflated file (PS3.5 A.5), for offsets of a `deflated` header.
 
     Raises
     ------
     Part10Error
-        When the data don't inflate whole, or beyond 1 GiB.
+        When the data don't inflate whole, or beyond 256 MiB.
     """
-    with path.open("rb") as stream:
-        start = _meta(Walker(stream, path.stat().st_size))[1]
-        return _inflate(stream, start)
-
-
-def _inflate(stream: BinaryIO, start: int) -> bytes:
-    stream.seek(start)
-    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        data = machine.decompress(stream.read(), _LARGEST_INFLATED)
+        walker = _walker(descriptor, b"")
+        return _inflate(walker, _meta(walker)[1])
+    finally:
+        os.close(descriptor)
+
+
+def _inflate(walker: Walker, start: int) -> bytes:
+    machine = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = BytesIO()
+    try:
+        while start < walker.size and not machine.eof:
+            deflated = walker.take(start, min(_BLOCK, walker.size - start))
+            start += len(deflated)
+            while deflated and data.tell() <= _LARGEST_INFLATED:
+                data.write(machine.decompress(deflated, _BLOCK))
+                deflated = machine.unconsumed_tail
+        data.write(machine.flush())
     except zlib.error:
         raise broken("its compressed data set is damaged") from None
-    if not machine.eof:
+    if not machine.eof or data.tell() > _LARGEST_INFLATED:
         raise broken("its compressed data set is cut, or far too large")
-    return data
+    return data.getvalue()
 
 
 def _meta(walker: Walker) -> tuple[FileMetaDataset, int]:
@@ -186,26 +198,33 @@ def _meta(walker: Walker) -> tuple[FileMetaDataset, int]:
     return FileMetaDataset(meta), offset
 
 
-def _read(stream: BinaryIO, size: int) -> Header:
-    walker = Walker(stream, size)
+def _read(walker: Walker, only: frozenset[int] | None) -> Header:
     meta, start = _meta(walker)
     syntax = str(meta.get("TransferSyntaxUID", "") or "").strip("\0 ")
     if not syntax:
         raise broken("the file doesn't say its transfer syntax")
     deflated = syntax == DeflatedExplicitVRLittleEndian
     if deflated:
-        data = _inflate(stream, start)
-        walker, start = Walker(BytesIO(data), len(data)), 0
+        data = _inflate(walker, start)
+        walker, start = Walker(data, len(data)), 0
     walker.settle(start, syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian)
-    return _collect(walker, start, meta, deflated)
+    return _collect(walker, start, meta, deflated, only)
 
 
-def _collect(walker: Walker, start: int, meta: FileMetaDataset, deflated: bool) -> Header:
+def _collect(
+    walker: Walker,
+    start: int,
+    meta: FileMetaDataset,
+    deflated: bool,
+    only: frozenset[int] | None,
+) -> Header:
     kept, omitted = bytearray(), list[int]()
     pixels: Element | None = None
     for element in walker.elements(start):
         if element.tag == PIXEL_DATA:
             pixels = element
+        elif only is not None and element.tag not in only:
+            continue
         elif element.end - element.start <= min(_limit(element), _KEPT_ALL - len(kept)):
             kept += walker.take(element.start, element.end - element.start)
         else:
@@ -213,7 +232,7 @@ def _collect(walker: Walker, start: int, meta: FileMetaDataset, deflated: bool) 
     dataset = read_dataset(BytesIO(bytes(kept)), walker.implicit, walker.order == "<")
     dataset.file_meta = meta
     encapsulated = pixels is not None and pixels.length == UNDEFINED
-    items = list(walker.fragments(pixels.offset)) if pixels and encapsulated else []
+    items = walker.items
     return Header(
         dataset=dataset,
         TransferSyntaxUID=str(meta.TransferSyntaxUID).strip("\0 "),
@@ -239,57 +258,3 @@ def _limit(element: Element) -> int:
 def _table(walker: Walker, item: Fragment) -> tuple[int, ...]:
     count = min(item.length // 4, 1_000_000)
     return struct.unpack(f"{walker.order}{count}L", walker.take(item.offset, count * 4))
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    """An element's value as text, several joined by a backslash; "" when missing.
-
-    Never raises: a value its VR or SpecificCharacterSet doesn't allow is decoded with
-    replacement characters, as written.
-    """
-    tag = tag_for_keyword(keyword)
-    if tag is None:
-        return ""
-    try:
-        value = dataset[tag].value if tag in dataset else None
-        if value is None:
-            return ""
-        if isinstance(value, (list, pydicom.multival.MultiValue)):
-            return "\\".join(str(part) for part in value).strip("\0 ")
-        return str(value).strip("\0 ")
-    except Exception:  # noqa: BLE001
-        # Whatever pydicom makes of a garbled value, the receiver and the page go on without it.
-        return _as_written(dataset, tag)
-
-
-def _as_written(dataset: Dataset, tag: int) -> str:
-    try:
-        raw = dataset.get_item(tag)
-    except Exception:  # noqa: BLE001
-        # Only reached when even the bytes are out of reach: then there is nothing to show.
-        return ""
-    if isinstance(raw, RawDataElement) and isinstance(raw.value, bytes):
-        return raw.value.decode("ascii", "replace").strip("\0 ")
-    return ""
-
-
-def number(dataset: Dataset, keyword: str) -> float:
-    """An element's (first) value as a finite number; 0.0 when missing or unreadable."""
-    try:
-        value = float(text(dataset, keyword).split("\\")[0])
-    except ValueError:
-        return 0.0
-    return value if abs(value) < float("inf") else 0.0  # also false for NaN
-
-
-def identity(dataset: Dataset) -> Identity:
-    """What an object says about itself; never raises."""
-    values: dict[str, str | int] = {}
-    for field in fields(Identity):
-        if field.name in ("NumberOfFrames", "Rows", "Columns"):
-            values[field.name] = max(0, int(number(dataset, field.name)))
-        elif field.name != "ContentDateTime":
-            values[field.name] = text(dataset, field.name)
-    when = text(dataset, "ContentDate") + text(dataset, "ContentTime")
-    values["ContentDateTime"] = when or text(dataset, "AcquisitionDateTime")
-    return Identity(**values)  # type: ignore[arg-type]

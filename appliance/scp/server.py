@@ -3,23 +3,28 @@
 import errno
 import logging
 import os
-import socket
-import socketserver
+import sqlite3
+import ssl
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from pynetdicom import AE, _config, evt
+from pynetdicom import _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
-from pynetdicom.transport import ThreadedAssociationServer
 
+from appliance import tls
 from appliance.config import Settings
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, LedgerError
 from appliance.ledger import Ledger
-from appliance.scp.negotiation import VERIFICATION, accept_proposals, storage_services
+from appliance.scp import pump
+from appliance.scp.commitment import Commitments
+from appliance.scp.door import Door
+from appliance.scp.listener import Listener, Receiver, pumped
+from appliance.scp.negotiation import VERIFICATION, storage_services
 from appliance.scp.store import Store
 from appliance.service import Stop, ready, watchdog
 from appliance.spool import Spool
@@ -27,65 +32,12 @@ from appliance.spool import Spool
 log = logging.getLogger("echocart.scp")
 
 SWEEP_S = 1.0  # for files that pynetdicom left without closing its connection
-SILENCE_S = 30.0  # a peer silent inside a PDU is cut
-REQUEST_S = 10.0  # from the connection to the A-ASSOCIATE-RQ: the ARTIM timer of PS3.8 9.1.5
-UNASSOCIATED = 200  # connections that never asked for an association; each costs two threads
-IDLE_S = 900.0  # between messages: a cart may keep one association through an exam
 GRACE_S = 5.0  # for objects that are still arriving when the service is told to stop
 ABORT_S = 1.0  # for statuses and aborts on their way out
 
 
 class ListenError(ApplianceError):
     """The DICOM port can't be listened on."""
-
-
-class Receiver(AE):
-    """pynetdicom's application entity, for which silent connections are no associations."""
-
-    @property
-    def active_associations(self) -> list[Association]:
-        """Associations requested and not yet ended: what `maximum_associations` limits."""
-        return [
-            association
-            for association in super().active_associations
-            if association.requestor.primitive is not None and _is_open(association)
-        ]
-
-
-class Listener(ThreadedAssociationServer):
-    """pynetdicom's server with the socket options echo machines need."""
-
-    request_queue_size = 128  # many carts after a network outage; the default is 5
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        """Bind; accepted sockets inherit TCP_NODELAY."""
-        super().server_bind()
-        # Without it each status waits about 45 ms for a delayed ACK.
-        self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
-        """Accept a connection whose silent peer can't hold its thread for ever."""
-        connection, address = super().get_request()
-        connection.settimeout(SILENCE_S)
-        return connection, address
-
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Turn a connection away when too many wait that never asked for an association."""
-        waiting = [one for one in self.active_associations if one.requestor.primitive is None]
-        return sum(map(_is_open, waiting)) < UNASSOCIATED
-
-    def stop_accepting(self) -> None:
-        """Close the port; running associations go on."""
-        # AE.start_server would have listed this server for pynetdicom's own shutdown; it can't
-        # make a server of another class, so the steps are called here.
-        socketserver.BaseServer.shutdown(self)
-        self.server_close()
-
-    @property
-    def _listening(self) -> socket.socket:
-        assert self.socket is not None
-        return self.socket
 
 
 def run(settings: Settings, stop: Stop) -> None:
@@ -98,22 +50,27 @@ def run(settings: Settings, stop: Stop) -> None:
     SpoolError, LedgerError
         When the state directory can't be used.
     """
-    spool = Spool(settings.box.state_dir)
+    spool, ledger = Spool(settings.box.state_dir), Ledger(settings.box.state_dir)
     space_floor = settings.scp.space_floor_mb * 1_000_000
-    store = Store(spool, Ledger(settings.box.state_dir), space_floor, settings.originals)
+    store = Store(spool, ledger, space_floor, settings.originals)
     recorded, removed = store.recover()
     if recorded or removed:
         log.info("recovered: %d objects recorded, %d partial files removed", recorded, removed)
     configure(spool.incoming)
-    listener = listen(settings, store)
+    door = Door(settings, ledger)
+    listeners = listen_all(settings, store, door, Commitments(settings, ledger, spool, door))
     try:
         ready(f"{settings.box.ae_title} listens on {settings.scp.host}:{settings.scp.port}")
         while not stop.wait(SWEEP_S):
             store.sweep()
+            write_down(door)
+            still_open = sum(len(listener.active_associations) for listener in listeners)
+            store.metrics.write(settings.box.state_dir, still_open, spool.free_bytes())
             watchdog()
     finally:
-        drain(listener, spool.incoming)
+        drain(listeners, spool.incoming)
         store.sweep()
+        write_down(door)
 
 
 def configure(incoming: Path) -> None:
@@ -134,8 +91,60 @@ def configure(incoming: Path) -> None:
     threading.excepthook = _log_thread_death
 
 
-def listen(settings: Settings, store: Store) -> Listener:
-    """Bind the port and serve it from a thread of its own.
+def write_down(door: Door) -> None:
+    """Let the ledger know who called; while it can't be written, reception goes on."""
+    try:
+        door.write_down()
+    except (sqlite3.Error, LedgerError) as error:
+        log.warning("callers were not written down (%s)", type(error).__name__)
+
+
+def listen_all(
+    settings: Settings, store: Store, door: Door, commitments: Commitments
+) -> list[Listener]:
+    """Serve the plain port and, where certificates are set and can be used, the TLS port.
+
+    Raises
+    ------
+    ListenError
+        When a port is taken, not permitted, or the address isn't this machine's.
+    """
+    handlers = [*door.handlers(), *commitments.handlers(), *store.metrics.handlers()]
+    listeners = [listen(settings, store, handlers)]
+    if settings.scp.tls_port:
+        try:
+            context = tls.server_context(settings.scp)
+        except tls.TlsError as error:
+            # Carts on the plain port must not pay for it.
+            log.error("no TLS port: %s", error)
+            return listeners
+        secure = listen(settings, store, handlers, settings.scp.tls_port, context)
+        secure.turned_away = door.turned_away
+        listeners.append(secure)
+    return listeners
+
+
+def listen(
+    settings: Settings,
+    store: Store,
+    also: Sequence[evt.EventHandlerType],
+    port: int | None = None,
+    secure: ssl.SSLContext | None = None,
+) -> Listener:
+    """Bind a port and serve it from a thread of its own.
+
+    Parameters
+    ----------
+    settings
+        The box's.
+    store
+        Where objects go.
+    also
+        Handlers of what isn't storage: EVT_REQUESTED, above all.
+    port
+        Another one than `scp.port`.
+    secure
+        For a port that speaks TLS only.
 
     Raises
     ------
@@ -145,34 +154,48 @@ def listen(settings: Settings, store: Store) -> Listener:
     ae = Receiver(settings.box.ae_title)
     ae.maximum_pdu_size = settings.scp.maximum_pdu
     ae.maximum_associations = settings.scp.maximum_associations
-    ae.network_timeout = IDLE_S
-    ae.acse_timeout = REQUEST_S
+    ae.network_timeout = pump.IDLE_S
+    ae.acse_timeout = pump.REQUEST_S
     ae.add_supported_context(VERIFICATION)
     handlers: list[evt.EventHandlerType] = [
-        (evt.EVT_REQUESTED, accept_proposals),
+        *also,
         (evt.EVT_SOP_COMMON, storage_services),
         (evt.EVT_C_ECHO, lambda event: 0x0000),
-        (evt.EVT_C_STORE, store.receive),
-        (evt.EVT_CONN_CLOSE, _let_go, [store]),
     ]
-    address = (settings.scp.host, settings.scp.port)
+    kind = pumped(store)
+    if not _is_pumped(settings):
+        handlers += [(evt.EVT_C_STORE, store.receive), (evt.EVT_CONN_CLOSE, _let_go, [store])]
+        kind = {"server_class": Listener}
+    address = (settings.scp.host, port or settings.scp.port)
     try:
-        listener = cast(
-            Listener, ae.make_server(address, evt_handlers=handlers, server_class=Listener)
-        )
+        server = ae.make_server(address, ssl_context=secure, evt_handlers=handlers, **kind)
     except OSError as error:
         raise _listen_error(address, error) from error
+    listener = cast(Listener, server)
     threading.Thread(target=listener.serve_forever, name="listener", daemon=True).start()
     return listener
 
 
-def drain(listener: Listener, incoming: Path) -> None:
+def _is_pumped(settings: Settings) -> bool:
+    if settings.scp.receive_path == "pump" and not pump.is_tested():
+        log.warning(
+            "receive_path is stock, slower: the pump was tested with pynetdicom %s only",
+            pump.TESTED_VERSION,
+        )
+        return False
+    return settings.scp.receive_path == "pump"
+
+
+def drain(listeners: Sequence[Listener], incoming: Path) -> None:
     """Stop accepting, let objects that are arriving finish for `GRACE_S`, then end everything."""
-    listener.stop_accepting()
+    for listener in listeners:
+        listener.stop_accepting()
     deadline = time.monotonic() + GRACE_S
     while any(incoming.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    associations: list[Association] = listener.active_associations
+    associations: list[Association] = [
+        association for listener in listeners for association in listener.active_associations
+    ]
     for association in associations:
         association.abort(block=False)  # queued behind a status that is on its way out
     deadline = time.monotonic() + ABORT_S
@@ -183,12 +206,6 @@ def drain(listener: Listener, incoming: Path) -> None:
         if connection and connection.socket:
             # A peer that went silent inside a PDU holds a reader that no abort reaches.
             connection.close()
-
-
-def _is_open(association: Association) -> bool:
-    """Whether its connection is; the thread of one that closed early lives until its time-out."""
-    connection = association.dul.socket
-    return connection is not None and connection.socket is not None
 
 
 def _let_go(event: Event, store: Store) -> None:

@@ -3,13 +3,11 @@
 Room, whole, the object it was said to be, on disk, in the ledger; only then success.
 """
 
-import gc
 import logging
 import sqlite3
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +18,13 @@ from pynetdicom.events import Event
 from appliance import part10
 from appliance.errors import ApplianceError, LedgerError, Part10Error, SpoolError
 from appliance.ledger import Ledger, reception
-from appliance.spool import Adopted, Spool
+from appliance.scp import orphans
+from appliance.scp.arriving import ArrivingFile
+from appliance.scp.incoming import Incoming
+from appliance.scp.metrics import Metrics
+from appliance.scp.quarantine import Quarantine
+from appliance.scp.recorder import Recorder
+from appliance.spool import Spool, spool_error
 
 log = logging.getLogger("echocart.scp")
 
@@ -29,8 +33,13 @@ OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3: A700 to A7FF
 NOT_WHAT_WAS_SAID = 0xA900  # A900 to A9FF: data set does not match SOP class
 NOT_UNDERSTOOD = 0xC000  # C000 to CFFF
 PROCESSING_FAILURE = 0x0110  # PS3.7 C.5.7
+_OUTCOMES = {
+    OUT_OF_RESOURCES: "no_room",
+    NOT_WHAT_WAS_SAID: "mismatch",
+    NOT_UNDERSTOOD: "not_dicom",
+}
 _COMMENT_LENGTH = 64  # ErrorComment is LO
-_STALE_S = 5.0  # without a byte: a slow sender, or one whose association is dead
+_HELPERS = 8  # threads that hash and sync
 
 
 class NoRoomError(ApplianceError):
@@ -72,47 +81,100 @@ class Store:
         Bytes that must stay free; below it objects are refused.
     originals
         Destinations that get every object as it came.
+
+    Raises
+    ------
+    SpoolError
+        When the folders of objects can't be made.
     """
 
     def __init__(
         self, spool: Spool, ledger: Ledger, space_floor: int, originals: Sequence[str] = ()
     ) -> None:
+        spool.make_object_folders()
         self.spool = spool
         self.ledger = ledger
-        self.originals = originals
         self.space_floor = space_floor
-        # SQLite has one writer: senders that wait in line here don't wait in its busy handler,
-        # which sleeps up to 100 ms, and an association doesn't pay for opening the file.
-        self._recorder = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self.metrics = Metrics()
+        self._recorder = Recorder(ledger, originals)
+        self._aside = Quarantine(spool, ledger)
+        self._helpers = ThreadPoolExecutor(_HELPERS, thread_name_prefix="disk")
+
+    def begin(self, announced: Announced, TransferSyntaxUID: str) -> Incoming:
+        """Begin an object whose data set is about to come; never raises.
+
+        Parameters
+        ----------
+        announced
+            What the C-STORE command said.
+        TransferSyntaxUID
+            Of the presentation context it comes by.
+        """
+        return Incoming(self, announced, TransferSyntaxUID)
 
     def receive(self, event: Event) -> Dataset:
         """Answer a C-STORE request: the status, and a comment when it is not success.
 
-        Handler of EVT_C_STORE. The received file is gone from `spool.incoming` afterwards.
+        Handler of EVT_C_STORE of pynetdicom's own reception, which has written the file. It is
+        gone from `spool.incoming` afterwards.
         """
-        incoming = event.dataset_path
+        path = event.dataset_path
         try:
-            self.keep(incoming, _announced(event))
-            return _answer(SUCCESS, "")
+            return _answer(*self.answer(lambda: self._keep_path(path, _announced(event))))
+        finally:
+            path.unlink(missing_ok=True)
+
+    def answer(self, keep: Callable[[], reception.Recorded]) -> tuple[int, str]:
+        """Return the status, and a comment, that what `keep` does or raises stands for."""
+        status, comment, outcome = self._outcome(keep)
+        self.metrics.count(outcome)
+        return status, comment
+
+    def _outcome(self, keep: Callable[[], reception.Recorded]) -> tuple[int, str, str]:
+        try:
+            recorded = keep()
         except ApplianceError as error:
             log.warning("an object was not kept: %s", error)
-            return _answer(status_of(error), error.subject)
+            return _told(error)
+        except OSError as error:
+            failed = spool_error(self.spool.incoming, error)
+            log.warning("an object was not kept: %s", failed)
+            return _told(failed)
         except Exception as error:  # noqa: BLE001
             # The edge: whatever else failed, the sender must hear that it isn't kept. Its
             # text may hold patient data, so the log gets its kind and place only.
             log.error("an object was not kept: %s at %s", type(error).__name__, _place(error))
-            return _answer(PROCESSING_FAILURE, "the receiver failed")
-        finally:
-            incoming.unlink(missing_ok=True)
+            return PROCESSING_FAILURE, "the receiver failed", "failed"
+        return SUCCESS, "", _kind(recorded)
 
-    def keep(self, incoming: Path, announced: Announced) -> reception.Recorded:
+    def arriving(self) -> ArrivingFile:
+        """Open a file for an object that begins to arrive.
+
+        Raises
+        ------
+        OSError
+            When it can't be made.
+        """
+        return ArrivingFile.create(self.spool.incoming, self._helpers)
+
+    def require_room(self) -> None:
+        """Raise NoRoomError when less is free than must stay free."""
+        if self.spool.free_bytes() < self.space_floor:
+            raise NoRoomError(
+                "store a received object",
+                "out of space on the box",
+                f"Free space below {self.spool.root}: scp.space_floor_mb must stay free.",
+                retry=True,
+            )
+
+    def keep(self, file: ArrivingFile, announced: Announced) -> reception.Recorded:
         """Make a received file a kept object.
 
         Parameters
         ----------
-        incoming
-            Part 10 file in `spool.incoming`, written to its end. Its name is removed once the
-            row is on disk; when this raises, it is the caller's to remove.
+        file
+            Written to its end. Its name in `spool.incoming` is removed once the row is on
+            disk; when this raises, it is the caller's to discard.
         announced
             What the sender said it would be.
 
@@ -123,19 +185,67 @@ class Store:
 
         Raises
         ------
-        NoRoomError, Part10Error, MismatchError, SpoolError, LedgerError
+        NoRoomError, Part10Error, MismatchError, SpoolError, LedgerError, OSError
             See `status_of` for the status each stands for.
         """
-        self._require_room()
-        header = part10.read_header(incoming)
-        identity = part10.identity(header.dataset)
-        _require_match(identity, announced)
-        adopted = self.spool.adopt(incoming)
-        received = _received(identity, header.TransferSyntaxUID, announced, adopted)
-        recorded = self._record(received)
-        incoming.unlink(missing_ok=True)
+        self.require_room()
+        file.start_sync()
+        with self.metrics.stage("check"):
+            identity, TransferSyntaxUID = part10.read_identity(file.descriptor, file.head)
+        with self.metrics.stage("sync"):
+            received = _received(identity, TransferSyntaxUID, announced, file)
+        try:
+            _require_match(identity, announced)
+        except MismatchError as error:
+            self._aside.take(file, received, announced, error.subject)
+            raise
+        with self.metrics.stage("record"):
+            recorded = self._settle(file, received)
+        file.path.unlink(missing_ok=True)
+        self.metrics.bytes.inc(file.size)
         log.info("kept object %d%s", recorded.seq, _news(recorded))
         return recorded
+
+    def _settle(self, file: ArrivingFile, received: reception.Received) -> reception.Recorded:
+        with self.spool.alone_with(received.sha256):
+            recorded = self._link_and_record(file, received)
+            if recorded.duplicate:
+                # Its file may just have been purged, before or after it was looked for here.
+                with self.spool.purging(may=False):
+                    return self._link_and_record(file, received)
+        return recorded
+
+    def _link_and_record(
+        self, file: ArrivingFile, received: reception.Received
+    ) -> reception.Recorded:
+        linked = self.spool.link(file.path, received.sha256)
+        try:
+            return self._recorder.record(received)
+        except sqlite3.Error as error:
+            if linked:
+                self._take_back(file, received)
+            raise LedgerError(
+                "record a received object",
+                f"the ledger did not take the row ({type(error).__name__})",
+                "Check the disk and the rights of the state directory; the sender was told.",
+            ) from error
+
+    def _take_back(self, file: ArrivingFile, received: reception.Received) -> None:
+        """Remove the final name of an object that got no row."""
+        try:
+            known = reception.find(self.ledger, received.SOPInstanceUID, received.sha256)
+        except sqlite3.Error:
+            file.leave()  # whether it has a row can't be told now: the next start settles it
+            return
+        if known is None:
+            self.spool.object_path(received.sha256).unlink(missing_ok=True)
+
+    def _keep_path(self, path: Path, announced: Announced) -> reception.Recorded:
+        file = ArrivingFile.opened(path, self._helpers)
+        try:
+            return self.keep(file, announced)
+        finally:
+            file.discard()
 
     def recover(self) -> tuple[int, int]:
         """Settle what an earlier run left in `spool.incoming`. Call before listening.
@@ -152,7 +262,7 @@ class Store:
             When an object can't be synced or recorded; the next start tries again.
         """
         recorded = removed = 0
-        for path in self._incoming():
+        for path in orphans.files(self.spool.incoming):
             # A second name means that the file was whole, checked and linked. With one name
             # only, a cut between two elements would pass for a whole file: remove it.
             if path.stat().st_nlink > 1 and self._record_again(path):
@@ -163,60 +273,40 @@ class Store:
         return recorded, removed
 
     def sweep(self) -> int:
-        """Remove received files that nobody holds open; return how many.
+        """Settle or remove received files that nobody holds open; return how many were removed."""
+        for path in orphans.files(self.spool.incoming):
+            if orphans.is_linked(path):
+                self._settle_later(path)
+        return orphans.sweep(self.spool.incoming)
 
-        pynetdicom leaves its temporary file when an association ends inside an object. It
-        holds the file open while an object arrives and until its status is decided, so a
-        name listed here and then found in no descriptor has no user left.
-        """
-        names = list(self._incoming())
-        if not names:
-            return 0
-        held = set(_open_files())
-        orphans = [path for path in names if str(path) not in held]
-        for path in orphans:
-            path.unlink(missing_ok=True)
-        if any(_age(path) > _STALE_S for path in names):
-            # An association that died by an exception (the disk full in the middle of an
-            # object) is a reference cycle that still holds its file: the next sweep gets it.
-            gc.collect()
-        return len(orphans)
-
-    def _incoming(self) -> Iterator[Path]:
-        for path in sorted(self.spool.incoming.iterdir()):
-            if path.is_file():
-                yield path
-
-    def _require_room(self) -> None:
-        if self.spool.free_bytes() < self.space_floor:
-            raise NoRoomError(
-                "store a received object",
-                "out of space on the box",
-                f"Free space below {self.spool.root}: scp.space_floor_mb must stay free.",
-                retry=True,
-            )
-
-    def _record(self, received: reception.Received) -> reception.Recorded:
+    def _settle_later(self, path: Path) -> None:
+        """An object that was left because the ledger couldn't be read has its row now, or waits."""
         try:
-            record = self._recorder.submit(reception.record, self.ledger, received, self.originals)
-            return record.result()
-        except sqlite3.Error as error:
-            raise LedgerError(
-                "record a received object",
-                f"the ledger did not take the row ({type(error).__name__})",
-                "Check the disk and the rights of the state directory; the sender was told.",
-            ) from error
+            self._record_again(path)
+            path.unlink(missing_ok=True)
+        except (LedgerError, SpoolError, OSError):
+            log.debug("a linked object still waits for its row")
 
     def _record_again(self, path: Path) -> bool:
+        file = ArrivingFile.opened(path, self._helpers)
         try:
-            header = part10.read_header(path)
+            file.start_sync()
+            identity, TransferSyntaxUID = part10.read_identity(file.descriptor, file.head)
+            announced = Announced(identity.SOPInstanceUID, identity.SOPClassUID, "", "")
+            received = _received(identity, TransferSyntaxUID, announced, file)
+            self._settle(file, received)
         except Part10Error:
             return False  # it was whole when it was linked: the disk has lost it since
-        identity = part10.identity(header.dataset)
-        announced = Announced(identity.SOPInstanceUID, identity.SOPClassUID, "", "")
-        adopted = self.spool.adopt(path)
-        self._record(_received(identity, header.TransferSyntaxUID, announced, adopted))
+        except OSError as error:
+            raise spool_error(path.parent, error) from error
+        finally:
+            file.close()
         return True
+
+
+def _told(error: ApplianceError) -> tuple[int, str, str]:
+    status = status_of(error)
+    return status, error.subject, _OUTCOMES.get(status, "failed")
 
 
 def status_of(error: ApplianceError) -> int:
@@ -251,16 +341,16 @@ def _require_match(identity: part10.Identity, announced: Announced) -> None:
 
 
 def _received(
-    identity: part10.Identity, TransferSyntaxUID: str, announced: Announced, adopted: Adopted
+    identity: part10.Identity, TransferSyntaxUID: str, announced: Announced, file: ArrivingFile
 ) -> reception.Received:
-    values = asdict(identity)
+    values = dict(vars(identity))
     for keyword in ("SeriesNumber", "InstanceNumber"):
         values[keyword] = _whole_number(values[keyword])
     return reception.Received(
         **values,
         TransferSyntaxUID=TransferSyntaxUID,
-        sha256=adopted.sha256,
-        size=adopted.size,
+        sha256=file.sha256(),
+        size=file.size,
         calling_ae_title=announced.calling_ae_title,
         peer=announced.peer,
     )
@@ -282,6 +372,10 @@ def _answer(status: int, comment: str) -> Dataset:
     return answer
 
 
+def _kind(recorded: reception.Recorded) -> str:
+    return "duplicate" if recorded.duplicate else "differs" if recorded.differs else "kept"
+
+
 def _news(recorded: reception.Recorded) -> str:
     if recorded.duplicate:
         return " (it was here already)"
@@ -293,20 +387,3 @@ def _place(error: BaseException) -> str:
     while trace and trace.tb_next:
         trace = trace.tb_next
     return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"
-
-
-def _age(path: Path) -> float:
-    """Seconds since a file was written to; 0 when it is gone."""
-    try:
-        return time.time() - path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def _open_files() -> Iterator[str]:
-    """The paths of this process's open files."""
-    for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            yield str(descriptor.readlink())
-        except OSError:
-            continue  # closed since it was listed

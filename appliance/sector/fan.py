@@ -95,6 +95,13 @@ def calibration(cine: Cine, sector: Sector) -> Calibration:
     )
 
 
+def mm_per_map_px(scale: Calibration, sector: Sector) -> float | None:
+    """Side of a pixel of the network's map, which is square, in mm; None when not trusted."""
+    if not scale.trusted or scale.mm_per_px_x is None:
+        return None
+    return scale.mm_per_px_x / sector.geometry.scale_x
+
+
 def _over_time(cine: Cine) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Per pixel, over the sampled frames: brightest value, and brightest less darkest."""
     brightest = np.zeros((cine.rows, cine.columns), np.uint8)

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 
+from appliance.views import APICAL
+
 
 class Code(NamedTuple):
     """A coded concept (PS3.3 section 8): value, coding scheme, meaning."""
@@ -31,8 +33,12 @@ END_SYSTOLIC_VOLUME = Code("18148-7", "LN", "Left Ventricular End Systolic Volum
 DIASTOLIC_AREA = Code("399109006", "SCT", "Left Ventricular Diastolic Area")
 SYSTOLIC_AREA = Code("399030000", "SCT", "Left Ventricular Systolic Area")
 ATRIAL_VOLUME = Code("399235004", "SCT", "Left Atrium Systolic Volume")
+STROKE_VOLUME = Code("90096001", "SCT", "Stroke Volume")
 DISKS = Code("125208", "DCM", "Method of Disks, Single Plane")
 AREA_LENGTH = Code("125205", "DCM", "Area-Length Single Plane")
+BIPLANE_DISKS = Code("125207", "DCM", "Method of Disks, Biplane")
+BIPLANE_AREA_LENGTH = Code("125204", "DCM", "Area-Length Biplane")
+IMAGE_VIEW = Code("111031", "DCM", "Image View")
 VALUE_UNKNOWN = Code("114010", "DCM", "Value unknown")
 COMMENT = Code("121106", "DCM", "Comment")
 PERCENT = Code("%", "UCUM", "Percent")
@@ -40,6 +46,10 @@ MILLILITRE = Code("ml", "UCUM", "ml")
 SQUARE_CENTIMETRE = Code("cm2", "UCUM", "Centimeter**2")
 
 REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")  # CID 7010
+
+
+# Views are named once for page and results: PS3.16 CID 12226.
+VIEWS = {name: Code(view.code, "SCT", view.meaning) for name, view in APICAL.items()}
 
 
 def item(code: Code) -> Dataset:

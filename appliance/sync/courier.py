@@ -74,6 +74,10 @@ class Courier:
         """What its leases are called."""
         return f"sync:{self.name}"
 
+    def recover(self) -> None:
+        """Free its leases: what was cut short is taken up again."""
+        delivery.recover(self.ledger, self.owner)
+
     def deliver_next(self) -> bool:
         """Try the oldest object that is due; False when there is none."""
         claimed = self._claim() if self._is_awake() else None

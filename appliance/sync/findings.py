@@ -6,7 +6,7 @@ value is legal too, and stops common readers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from appliance.sync.encode import plain
 from appliance.sync.segments import Provenance, Structure
 
 if TYPE_CHECKING:
-    from highdicom.sr import Measurement, SourceImageForSegmentation
+    from highdicom.sr import AlgorithmIdentification, Measurement, SourceImageForSegmentation
 
 _UNTOLD = "The reason was not recorded."
 
@@ -41,6 +41,9 @@ class Drawn:
         What drew them.
     multi_frame
         Whether the loop has frames to number.
+    view, view_by
+        What the review was about: "A4C", "A2C" or "" when it isn't known; and the person who had
+        set it, "" when the model told it.
     """
 
     loop: Reference
@@ -49,6 +52,8 @@ class Drawn:
     structures: Sequence[Structure]
     provenance: Provenance
     multi_frame: bool
+    view: str = ""
+    view_by: str = ""
 
     def place(self, label: int) -> int | None:
         """Return where the structure of a label value stands among the segments, from 0."""
@@ -57,8 +62,10 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class _Quantity:
-    name: str  # of the measure, in `Measures` and its `withheld`
+class Quantity:
+    """A number with what it is, its unit and its method; `name` is the measure's in `withheld`."""
+
+    name: str
     concept: Code
     unit: Code
     method: Code | None
@@ -78,12 +85,12 @@ def groups(measures: Measures, drawn: Drawn) -> list[Any]:
         raise DeliveryError(
             "build a report", "the model draws no left ventricle", "Report the model's name."
         )
-    on_frame: list[tuple[int | None, int | None, list[_Quantity]]] = [
+    on_frame: list[tuple[int | None, int | None, list[Quantity]]] = [
         (ventricle, ed, [_edv(measures), _area(measures, ed, codes.DIASTOLIC_AREA)]),
         (ventricle, es, [_esv(measures), _area(measures, es, codes.SYSTOLIC_AREA)]),
         (atrium, es, [_atrial(measures)]),
     ]
-    whole, made = [_ef(measures)], []
+    whole, made = [_ef(measures), *_stroke(measures)], []
     for place, frame, quantities in on_frame:
         known = [item for item in quantities if item.value is not None or item.name]
         if place is None or frame not in drawn.indexes:
@@ -93,35 +100,43 @@ def groups(measures: Measures, drawn: Drawn) -> list[Any]:
     return [_on_loop(measures, drawn, ventricle, whole), *made]
 
 
-def _ef(measures: Measures) -> _Quantity:
+def _ef(measures: Measures) -> Quantity:
     value = measures.ef_percent
-    return _Quantity("ef_percent", codes.EJECTION_FRACTION, codes.PERCENT, codes.DISKS, value)
+    return Quantity("ef_percent", codes.EJECTION_FRACTION, codes.PERCENT, codes.DISKS, value)
 
 
-def _edv(measures: Measures) -> _Quantity:
+def _stroke(measures: Measures) -> list[Quantity]:
+    """What follows from two volumes is told where it is known, or was withheld for a reason."""
+    name, value = "stroke_volume_ml", measures.stroke_volume_ml
+    told = value is not None or name in measures.withheld
+    made = Quantity(name, codes.STROKE_VOLUME, codes.MILLILITRE, codes.DISKS, value)
+    return [made] if told else []
+
+
+def _edv(measures: Measures) -> Quantity:
     name, value = codes.END_DIASTOLIC_VOLUME, measures.edv_ml
-    return _Quantity("edv_ml", name, codes.MILLILITRE, codes.DISKS, value)
+    return Quantity("edv_ml", name, codes.MILLILITRE, codes.DISKS, value)
 
 
-def _esv(measures: Measures) -> _Quantity:
+def _esv(measures: Measures) -> Quantity:
     name, value = codes.END_SYSTOLIC_VOLUME, measures.esv_ml
-    return _Quantity("esv_ml", name, codes.MILLILITRE, codes.DISKS, value)
+    return Quantity("esv_ml", name, codes.MILLILITRE, codes.DISKS, value)
 
 
-def _atrial(measures: Measures) -> _Quantity:
+def _atrial(measures: Measures) -> Quantity:
     name, value = codes.ATRIAL_VOLUME, measures.la_volume_ml
-    return _Quantity("la_volume_ml", name, codes.MILLILITRE, codes.AREA_LENGTH, value)
+    return Quantity("la_volume_ml", name, codes.MILLILITRE, codes.AREA_LENGTH, value)
 
 
-def _area(measures: Measures, frame: int | None, name: Code) -> _Quantity:
+def _area(measures: Measures, frame: int | None, name: Code) -> Quantity:
     """The cavity's area on a frame; nothing without a calibration, whose absence is told once."""
     curve = measures.lv_area_curve
     there = measures.area_unit == "cm2" and frame is not None and frame < len(curve)
     value = curve[frame] if there and frame is not None else None
-    return _Quantity("", name, codes.SQUARE_CENTIMETRE, None, value)
+    return Quantity("", name, codes.SQUARE_CENTIMETRE, None, value)
 
 
-def _on_loop(measures: Measures, drawn: Drawn, place: int, quantities: list[_Quantity]) -> Any:
+def _on_loop(measures: Measures, drawn: Drawn, place: int, quantities: list[Quantity]) -> Any:
     """A structure through the whole loop (TID 1411)."""
     from highdicom.sr import (
         ReferencedSegment,
@@ -138,11 +153,13 @@ def _on_loop(measures: Measures, drawn: Drawn, place: int, quantities: list[_Qua
     group = VolumetricROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=segment, **_about(measures, drawn, place, quantities, marks)
     )
-    return _with_reasons(group, measures, quantities)
+    if drawn.view_by:
+        comment(group, f"Image View: set by {plain(drawn.view_by)}")
+    return with_reasons(group, measures.withheld, quantities)
 
 
 def _on_frame(
-    measures: Measures, drawn: Drawn, place: int, frame: int | None, quantities: list[_Quantity]
+    measures: Measures, drawn: Drawn, place: int, frame: int | None, quantities: list[Quantity]
 ) -> Any:
     """A structure on one frame (TID 1410)."""
     from highdicom.sr import (
@@ -165,23 +182,18 @@ def _on_frame(
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=segment, **_about(measures, drawn, place, quantities, [frame])
     )
-    return _with_reasons(group, measures, quantities)
+    return with_reasons(group, measures.withheld, quantities)
 
 
 def _about(
     measures: Measures,
     drawn: Drawn,
     place: int,
-    quantities: list[_Quantity],
+    quantities: list[Quantity],
     frames: list[int],
 ) -> dict[str, Any]:
     """What the two kinds of group have alike: what it is, what drew it, the numbers."""
-    from highdicom.sr import (
-        AlgorithmIdentification,
-        FindingSite,
-        QualitativeEvaluation,
-        TrackingIdentifier,
-    )
+    from highdicom.sr import FindingSite, TrackingIdentifier
 
     structure, model = drawn.structures[place], drawn.provenance
     uid = modules.tracking_uid(drawn.loop.SOPInstanceUID, structure.code)
@@ -190,24 +202,46 @@ def _about(
         "finding_category": concept(codes.ANATOMICAL_STRUCTURE),
         "finding_type": concept(structure.concept),
         "finding_sites": [FindingSite(concept(structure.concept))],
-        "algorithm_id": AlgorithmIdentification(
-            plain(model.model_name),
-            plain(model.model_version),
-            [f"sha256={model.model_sha256}"],
-            concept(codes.ARTIFICIAL_INTELLIGENCE),
-        ),
+        "algorithm_id": algorithm(model),
         "measurements": [
             _measurement(item, drawn, frames) for item in quantities if item.value is not None
         ],
-        "qualitative_evaluations": [
-            QualitativeEvaluation(concept(item.concept), concept(codes.VALUE_UNKNOWN))
-            for item in quantities
-            if item.value is None
-        ],
+        "qualitative_evaluations": [*_view(drawn), *unknown(quantities)],
     }
 
 
-def _measurement(quantity: _Quantity, drawn: Drawn, frames: list[int]) -> Measurement:
+def algorithm(model: Provenance) -> AlgorithmIdentification:
+    """Return what drew the structures (PS3.16 TID 4019)."""
+    from highdicom.sr import AlgorithmIdentification
+
+    return AlgorithmIdentification(
+        plain(model.model_name),
+        plain(model.model_version),
+        [f"sha256={model.model_sha256}"],
+        concept(codes.ARTIFICIAL_INTELLIGENCE),
+    )
+
+
+def unknown(quantities: Sequence[Quantity]) -> list[Any]:
+    """Return an evaluation for each number that is withheld."""
+    from highdicom.sr import QualitativeEvaluation
+
+    return [
+        QualitativeEvaluation(concept(item.concept), concept(codes.VALUE_UNKNOWN))
+        for item in quantities
+        if item.value is None
+    ]
+
+
+def _view(drawn: Drawn) -> list[Any]:
+    """The view the numbers were taken in: a volume of one plane means little without it."""
+    from highdicom.sr import QualitativeEvaluation
+
+    code = codes.VIEWS.get(drawn.view)
+    return [QualitativeEvaluation(concept(codes.IMAGE_VIEW), concept(code))] if code else []
+
+
+def _measurement(quantity: Quantity, drawn: Drawn, frames: list[int]) -> Measurement:
     from highdicom.sr import Measurement, SourceImageForMeasurement
 
     assert quantity.value is not None
@@ -229,14 +263,18 @@ def _source_image(drawn: Drawn, frame: int | None) -> SourceImageForSegmentation
     return SourceImageForSegmentation(drawn.loop.SOPClassUID, drawn.loop.SOPInstanceUID, numbers)
 
 
-def _with_reasons(group: Any, measures: Measures, quantities: list[_Quantity]) -> Any:
+def with_reasons(group: Any, withheld: Mapping[str, str], quantities: Sequence[Quantity]) -> Any:
     """Say why a number is withheld, in the words that the reviewer saw."""
-    from highdicom.sr import RelationshipTypeValues, TextContentItem
-
     for item in quantities:
         if item.value is None:
-            reason = plain(measures.withheld.get(item.name, "")) or _UNTOLD
-            text = f"{item.concept.meaning}: {reason}"
-            comment = TextContentItem(concept(codes.COMMENT), text, RelationshipTypeValues.CONTAINS)
-            group[0].ContentSequence.append(comment)
+            reason = plain(withheld.get(item.name, "")) or _UNTOLD
+            comment(group, f"{item.concept.meaning}: {reason}")
     return group
+
+
+def comment(group: Any, text: str) -> None:
+    """Add a sentence to a group."""
+    from highdicom.sr import RelationshipTypeValues, TextContentItem
+
+    item = TextContentItem(concept(codes.COMMENT), text, RelationshipTypeValues.CONTAINS)
+    group[0].ContentSequence.append(item)

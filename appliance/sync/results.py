@@ -8,7 +8,7 @@ from typing import Literal
 from appliance import labels
 from appliance.errors import DeliveryError
 from appliance.labels import LoopLabels
-from appliance.ledger import Ledger, worklist
+from appliance.ledger import Ledger, beside, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
 from appliance.measures import Measures
@@ -19,6 +19,7 @@ from appliance.sync.carried import value_of
 from appliance.sync.document import Reference
 from appliance.sync.findings import Drawn
 from appliance.sync.modules import Review
+from appliance.sync.planes import OtherView
 from appliance.sync.rejection import rejection
 from appliance.sync.seg import Part10, segmentation
 from appliance.sync.segments import Provenance, Structure
@@ -126,11 +127,33 @@ class Results:
             facts.structures,
             facts.provenance,
             number(facts.source.dataset, "NumberOfFrames") > 1,
+            facts.review["view"],
+            facts.review["view_by"],
         )
         measures = Measures.from_dict(facts.review["measures"] or facts.analysis["measures"])
         earlier = lineage.predecessor(self._ledger, facts.delivery)
         review = self._review(facts, _reference("sr", facts))
-        return report(facts.source, measures, drawn, review, earlier)
+        return report(facts.source, measures, drawn, review, earlier, self._other_view(facts))
+
+    def _other_view(self, facts: _Facts) -> OtherView | None:
+        found = beside.other_view(self._ledger, facts.review["id"])
+        if found is None:
+            return None
+        loop, decided = found["loop"], found["review"]
+        uids = (decided["result_sop_instance_uid"], decided["result_series_instance_uid"])
+        named = [
+            loop[name] for name in ("sop_class_uid", "sop_instance_uid", "series_instance_uid")
+        ]
+        if not all(named):  # what can't be named can't be rested on
+            return None
+        return OtherView(
+            Reference(*named),
+            (loop["number_of_frames"] or 1) > 1,
+            decided["view"],
+            Measures.from_dict(found["measures"]),
+            decided["reviewer"],
+            lineage.reference("sr", *uids).SOPInstanceUID,
+        )
 
     def _rejection(self, facts: _Facts) -> Part10:
         replaced = lineage.replaced(self._ledger, facts.delivery)

@@ -12,9 +12,11 @@ from appliance.errors import DeliveryError, LedgerError
 from appliance.ledger import Ledger, delivery
 from appliance.service import Stop, ready, status, watchdog
 from appliance.spool import Spool
+from appliance.sync.commitment import Reporter
 from appliance.sync.courier import Courier
 from appliance.sync.destinations import made_from
 from appliance.sync.outgoing import Outgoing
+from appliance.sync.room import Room
 
 log = logging.getLogger("echocart.sync")
 
@@ -34,21 +36,27 @@ def run(settings: Settings, stop: Stop) -> None:
         When a thread ended that should not; the service must start anew.
     """
     ledger = Ledger(settings.box.state_dir)
-    outgoing = Outgoing(ledger, Spool(settings.box.state_dir), settings)
+    spool = Spool(settings.box.state_dir)
+    outgoing = Outgoing(ledger, spool, settings)
     quiet_s = settings.sync.study_closes_after_s
-    couriers = [
+    couriers: list[Courier | Reporter] = [
         Courier(ledger, name, destination, outgoing, quiet_s)
         for name, destination in made_from(settings).items()
     ]
+    names = [courier.name for courier in couriers]
+    reporter = Reporter(ledger, spool, settings)
+    couriers.append(reporter)
     # The service's lock is ours: whoever held a lease before is dead.
     freed = delivery.recover(ledger)
+    reporter.recover()
     if freed:
         log.info("%d deliveries were cut short and are taken up again", freed)
     threads = [_started(courier, stop) for courier in couriers]
-    names = [courier.name for courier in couriers]
     ready(told := summary(ledger, names))
+    room = Room(settings, ledger, spool)
     while not stop.wait(_POLL_S):
         watchdog()
+        room.look()
         _must_all_live(threads, stop)
         told = _tell(ledger, names, told)
     _wait_for(threads)
@@ -60,7 +68,7 @@ def run(settings: Settings, stop: Stop) -> None:
         os._exit(0)
 
 
-def _started(courier: Courier, stop: Stop) -> threading.Thread:
+def _started(courier: Courier | Reporter, stop: Stop) -> threading.Thread:
     # Daemons: a share whose server is gone can hold a thread in the kernel for ever.
     thread = threading.Thread(
         target=_work, args=(courier, stop), name=f"to {courier.name}", daemon=True
@@ -69,7 +77,7 @@ def _started(courier: Courier, stop: Stop) -> threading.Thread:
     return thread
 
 
-def _work(courier: Courier, stop: Stop) -> None:
+def _work(courier: Courier | Reporter, stop: Stop) -> None:
     while not stop.is_set():
         try:
             if not courier.deliver_next():
@@ -81,9 +89,9 @@ def _work(courier: Courier, stop: Stop) -> None:
             _free_leases(courier)
 
 
-def _free_leases(courier: Courier) -> None:
+def _free_leases(courier: Courier | Reporter) -> None:
     try:
-        delivery.recover(courier.ledger, courier.owner)
+        courier.recover()
     except sqlite3.Error:
         # Still unusable: the caller comes back here, and the leases end by themselves.
         return

@@ -10,12 +10,13 @@ from pydicom.tag import Tag
 
 from appliance.measures import Measures
 from appliance.part10 import Header
-from appliance.sync import codes, modules
+from appliance.sync import codes, modules, planes
 from appliance.sync.carried import value_of
 from appliance.sync.document import Reference, concept, document, hierarchy, observers
 from appliance.sync.encode import Elements, element, encoded, joined, plain, sequence
 from appliance.sync.findings import Drawn, groups
 from appliance.sync.modules import Review
+from appliance.sync.planes import OtherView
 from appliance.sync.seg import Part10, reviewer_name
 
 _VERIFYING_OBSERVER = int(Tag("VerifyingObserverSequence"))
@@ -28,6 +29,7 @@ def report(
     drawn: Drawn,
     review: Review,
     predecessor: Reference | None = None,
+    other: OtherView | None = None,
 ) -> Part10:
     """Build the report of a review.
 
@@ -43,31 +45,34 @@ def report(
         Who decided, when, and the UIDs of the report.
     predecessor
         The report of an earlier review that left the box; this one replaces it.
+    other
+        The accepted loop of the other view, for what two planes give together.
 
     Raises
     ------
     DeliveryError
         When the source has no UIDs, or the model no left ventricle.
     """
-    evidence = [drawn.loop, drawn.segmentation]
+    evidence = [drawn.loop, drawn.segmentation, *([other.loop] if other else [])]
     status = _status(source.dataset, review)
     if predecessor is not None:
         earlier, study = Dataset(), value_of(source.dataset, "StudyInstanceUID")
         earlier.PredecessorDocumentsSequence = [hierarchy(study, [predecessor])]
         status |= encoded(earlier)
-    content = _content(measures, drawn, review)
+    content = _content(measures, drawn, review, other)
     summary = f"report, {drawn.provenance.summary}"
     return document(source, modules.REPORT, summary, content, evidence, review, status)
 
 
-def _content(measures: Measures, drawn: Drawn, review: Review) -> Dataset:
+def _content(measures: Measures, drawn: Drawn, review: Review, other: OtherView | None) -> Dataset:
     from highdicom.sr import MeasurementReport, ObservationContext
 
     person, device = observers(review)
+    together = [planes.group(measures, drawn, other)] if other else []
     tree = MeasurementReport(
         observation_context=ObservationContext(person, device),
         procedure_reported=concept(codes.ECHOCARDIOGRAPHY),
-        imaging_measurements=groups(measures, drawn),
+        imaging_measurements=[*groups(measures, drawn), *together],
     )
     return tree[0]
 

@@ -85,7 +85,7 @@ def create_app(settings: Settings) -> Flask:
     ApplianceError
         When the ledger, the spool or the key file can't be opened.
     """
-    from appliance.webui import auth, live, loops, review
+    from appliance.webui import auth, live, loops, review, viewing
 
     app = Flask(__name__, static_folder=None)
     state_dir = settings.box.state_dir
@@ -107,6 +107,7 @@ def create_app(settings: Settings) -> Flask:
     for blueprint in (_static_files, auth.blueprint, live.blueprint, loops.blueprint):
         app.register_blueprint(blueprint)
     app.register_blueprint(review.blueprint)
+    app.register_blueprint(viewing.blueprint)
     app.after_request(_finish)
     _register_problems(app)
     app.jinja_env.globals["static"] = _static_url

@@ -16,7 +16,7 @@ from appliance.errors import LedgerError
 blueprint = Blueprint("auth", __name__)
 
 _KEY_BYTES = 32
-_OPEN = ("static_files.static_file", "auth.sign_in_page", "auth.sign_in")
+_OPEN = ("static_files.static_file", "auth.sign_in_page", "auth.sign_in", "live.figures")
 _INITIALS = re.compile(r"[^\W\d_]{2,4}")
 
 

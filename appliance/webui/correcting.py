@@ -117,4 +117,10 @@ def _measures(
     timing = Timing(**{**stored, "frame_times_ms": tuple(stored["frame_times_ms"])})
     reason = calibration["reason"]
     ed, es = marks
-    return measure(per_frame, timing, side, reason, ed=ed, es=es).to_dict()
+    doubtful = {
+        index
+        for index, row in enumerate(analysis["per_frame"])
+        if row and row.get("doubt") and index not in corrected
+    }
+    measured = measure(per_frame, timing, side, reason, ed=ed, es=es, doubtful=doubtful)
+    return measured.to_dict()

@@ -8,9 +8,11 @@ from typing import Any
 from flask import Blueprint, jsonify, render_template, url_for
 from flask.wrappers import Response
 
-from appliance.ledger import worklist
+from appliance import metrics
+from appliance.ledger import engine_state, worklist
 from appliance.webui import words
 from appliance.webui.app import here
+from appliance.webui.label import word
 
 blueprint = Blueprint("live", __name__)
 
@@ -22,13 +24,21 @@ def worklist_page() -> str:
     """Show the studies, those that need eyes first, then the newest."""
     # Read before the rows: what comes in between is fetched once more, never missed.
     version = worklist.version(here().ledger)
-    return render_template("worklist.html", studies=list(studies()), version=version)
+    engine = engine_state.problem(engine_state.get(here().ledger))
+    shown = list(studies())
+    return render_template("worklist.html", studies=shown, version=version, engine=engine)
 
 
 @blueprint.get("/studies")
 def studies_fragment() -> str:
     """Return the rows of the worklist alone, for a page that is open."""
     return render_template("studies.html", studies=list(studies()))
+
+
+@blueprint.get("/metrics")
+def figures() -> Response:
+    """Return the figures of all services for a monitoring system; the page is on loopback only."""
+    return Response(metrics.read(here().settings.box.state_dir), content_type=metrics.CONTENT_TYPE)
 
 
 @blueprint.get("/api/version")
@@ -95,6 +105,7 @@ def card(loop: words.Row) -> dict[str, Any]:
         "url": url_for("loops.viewer", seq=loop["seq"]),
         "thumbnail": _thumbnail_url(loop),
         "status": words.status(loop),
+        "view": word(loop["view"]) if loop["view"] and loop["view"]["view"] else "",
         "ef": ef,
         "volumes": volumes,
         "why": words.why(loop).removeprefix("Kept, not analysed: "),  # the status says it
@@ -108,4 +119,5 @@ def _thumbnail_url(loop: words.Row) -> str | None:
     review, analysis = loop["review"], loop["analysis"]
     # Names what is drawn, so that the picture may be kept for good.
     drawn = f"r{review['id']}" if review else f"a{analysis['id']}" if analysis else "bare"
+    drawn = "bare" if words.is_other(loop) else drawn
     return url_for("loops.thumbnail", seq=loop["seq"], drawn=drawn)

@@ -11,8 +11,9 @@ from appliance import labels
 from appliance.cine import Timing, open_cine
 from appliance.errors import CineError, Part10Error
 from appliance.ledger import worklist
-from appliance.webui import pictures, words
+from appliance.webui import beside, pictures, words
 from appliance.webui.app import Refused, here
+from appliance.webui.label import described
 from appliance.webui.live import card
 
 blueprint = Blueprint("loops", __name__)
@@ -20,6 +21,7 @@ blueprint = Blueprint("loops", __name__)
 # Fetched at once by the page's head instead of one after the other as they are imported.
 MODULES = [
     *("view.js", "api.js", "contours.js", "curve.js", "overlay.js", "panel.js", "player.js"),
+    "label.js",
     *("correction.js", "editor.js", "pointer.js", "drafts.js", "keys.js", "pending.js"),
 ]
 _FOR_GOOD = "private, max-age=31536000, immutable"
@@ -60,7 +62,9 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
     version = worklist.version(ledger)
     # Read before what is shown of reviews: a decision in between is refused, never missed.
     decided = worklist.reviews(ledger, loop["seq"])
-    analysis = worklist.latest_analysis(ledger, loop["seq"])
+    # What a person has called another view is played, and shown without masks.
+    other = words.is_other(loop)
+    analysis = None if other else worklist.latest_analysis(ledger, loop["seq"])
     siblings = worklist.study(ledger, loop["study_instance_uid"]) or [loop]
     if not loop["study_instance_uid"]:
         siblings = [loop]
@@ -82,9 +86,11 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
             "birth": words.date(loop["patient_birth_date"]),
         },
         "time": words.machine_time(loop["content_date_time"]),
+        "view": described(ledger, loop),
         **_playback(loop, analysis),
         "analysis": _analysis(analysis) if analysis else None,
         "annotations": _annotations(loop, analysis) if analysis else [],
+        "beside": beside.described(ledger, loop, siblings),
         "undoable": words.undoable(loop),
         "deliveries": words.marks(loop),
         "loops": [card(row) for row in siblings],
@@ -176,7 +182,7 @@ def _annotations(loop: words.Row, analysis: words.Row) -> list[dict[str, Any]]:
 def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
     available = sum(row["frame_count"] for row in worklist.chunks(here().ledger, analysis["id"]))
     parameters = {"analysis": analysis["id"], "frames": available}
-    measures = analysis["measures"]
+    view = (loop["view"] or {}).get("view", "")
     return {
         "id": "model",
         "review": None,
@@ -186,9 +192,17 @@ def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
         "time": words.clock(analysis["sealed_at"] or analysis["opened_at"]),
         "note": "",
         "contours": url_for("loops.contours", seq=loop["seq"], **parameters),
+        "certainty": url_for("viewing.certainty", seq=loop["seq"], **parameters),
+        "doubts": _doubts(analysis),
         "corrected": [],
-        **_measured(measures, analysis),
+        **_measured(analysis["measures"], analysis, view),
     }
+
+
+def _doubts(analysis: words.Row) -> dict[int, str]:
+    """Frames (from 0) whose contours can't be a heart's, and why."""
+    rows = enumerate(analysis["per_frame"] or [])
+    return {index: row["doubt"] for index, row in rows if row and row.get("doubt")}
 
 
 def _review(
@@ -212,19 +226,21 @@ def _review(
         "time": words.clock(review["at"]),
         "note": review["reason"],
         "corrected": corrected,
+        "doubts": {i: why for i, why in model["doubts"].items() if i not in corrected},
         "contours": address if corrected else model["contours"],
     }
-    if review["measures"]:
-        told.update(_measured(review["measures"], analysis))
+    # A decision stands for the view it was taken on, whatever it is called by now.
+    told.update(_measured(review["measures"] or analysis["measures"], analysis, review["view"]))
     return told
 
 
-def _measured(measures: words.Row | None, analysis: words.Row) -> dict[str, Any]:
+def _measured(measures: words.Row | None, analysis: words.Row, view: str) -> dict[str, Any]:
     if measures is None:
         waiting = {"ef": "…", "spread": "", "volumes": [], "lines": ["being measured"], "why": []}
         return {"numbers": waiting, "marks": {}, "curve": [], "beats": [], "unit": ""}
     numbers = words.numbers(measures)
-    numbers["lines"] = [*numbers["lines"], *words.quality(analysis)]
+    named = [view] if view else []
+    numbers["lines"] = [*named, *numbers["lines"], *words.quality(analysis)]
     numbers["why"] = [*numbers["why"], *(analysis["quality"] or {}).get("notes", [])]
     marks = {"ed": measures["ed_frame"], "es": measures["es_frame"]}
     return {
@@ -240,6 +256,8 @@ def _measured(measures: words.Row | None, analysis: words.Row) -> dict[str, Any]
 def frames(seq: int) -> Response:
     """Return the loop's frames as one pack, untouched where a browser shows them right."""
     loop = find(seq)
+    if loop["purged_at"]:
+        raise Refused(HTTPStatus.GONE, words.removed(loop))
     try:
         size, parts = pictures.pack_of_frames(here().spool, loop["sha256"])
     except (CineError, Part10Error) as error:
@@ -301,7 +319,7 @@ def thumbnail(seq: int, drawn: str) -> Response:
     review, analysis = loop["review"], loop["analysis"]
     measures = words.in_force(loop)
     maps = None
-    if analysis:
+    if analysis and not words.is_other(loop):
         shown = review if review and review["analysis_id"] == analysis["id"] else None
         maps = (
             labels.of_review(box.ledger, box.spool, shown["id"])

@@ -36,7 +36,7 @@ def pack_of_frames(spool: Spool, sha256: str) -> tuple[int, Iterator[bytes]]:
     path = spool.object_path(sha256)
     with open_cine(path) as cine:
         if not cine.is_jpeg_baseline:
-            return _kept_pack(spool.cache / f"{sha256}.frames", cine)
+            return _kept_pack(spool.frames_path(sha256), cine)
         lengths = [len(_jpeg(cine, index)) for index in range(cine.frames)]
     return _LENGTH.size * (1 + len(lengths)) + sum(lengths), _stream(path, lengths)
 

@@ -54,6 +54,7 @@ class _Posted(BaseModel):
     es_frame: Annotated[int, Field(strict=True)] | None = None
     base_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
     newest_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
+    view: str | None = Field(None, max_length=16)
     contours: dict[str, dict[str, Pairs]] = Field(default_factory=dict)
 
 
@@ -68,6 +69,8 @@ def post_review(seq: int) -> tuple[Response, int]:
     """
     posted = _parse()
     loop = find(seq)
+    if loop["purged_at"]:
+        raise Refused(HTTPStatus.CONFLICT, words.blocked(loop) or "")
     analysis = loop["analysis"]
     # The ledger checks once more inside its transaction; here it saves drawing for nothing.
     if analysis is None or analysis["sha256"] != posted.analysis_sha256:
@@ -184,6 +187,7 @@ def _decision(posted: _Posted, seq: int, correction: Correction | None) -> Decis
         key=posted.key,
         reason=reason,
         newest_review=posted.newest_review,
+        view=posted.view,
         ed_frame=_frame(correction, "ed_frame"),
         es_frame=_frame(correction, "es_frame"),
         measures=correction.measures if correction else {},

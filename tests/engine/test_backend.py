@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from appliance.engine import backend as backends
 from appliance.engine.backend import open_backend
 from appliance.engine.openvino import OpenVino
 from appliance.errors import BackendError, ManifestError
+from appliance.manifest import Accuracy, Variant
 from appliance.sector.geometry import Geometry, letterbox
 from tests.phantom import cine_loop
 
@@ -23,7 +25,7 @@ def frames():
 
 @pytest.fixture(scope="module")
 def reference(model):
-    return open_backend(model, Engine(backend="onnxruntime"))
+    return open_backend(model, Engine(backend="onnxruntime", precision="f32"))
 
 
 @pytest.mark.parametrize("precision", ["f32", "bf16"])
@@ -103,6 +105,81 @@ def test_a_precision_that_was_never_measured_is_not_used_unasked(model):
     bare = [variant.model_copy(update={"accuracy": ()}) for variant in model.variants]
     unmeasured = model.model_copy(update={"variants": tuple(bare)})
     assert not backends.may_use(unmeasured, "openvino", "bf16")
+
+
+def with_int8(model, loss):
+    """The model as if it had int8 for both backends, a structure losing so many Dice points."""
+    full = model.variant("openvino", "f32").accuracy[0].dice
+    dice = {**full, "Left atrium": full["Left atrium"] - loss / 100}
+    made = [
+        Variant(
+            file=f"network.int8.{name}",
+            sha256="0" * 64,
+            precision="int8",
+            backends=(name,),
+            accuracy=(Accuracy(backend=name, data="test", frames=200, dice=dice),),
+        )
+        for name in ("openvino", "onnxruntime")
+    ]
+    return model.model_copy(update={"variants": (*model.variants, *made)})
+
+
+@pytest.mark.parametrize(
+    ("loss", "native", "expected"),
+    [
+        (0.1, {"int8", "bf16"}, "int8"),
+        (0.5, {"int8", "bf16"}, "int8"),
+        (0.6, {"int8", "bf16"}, "bf16"),
+        (0.6, {"int8"}, "f32"),
+        (0.1, {"bf16"}, "bf16"),
+        (0.1, set(), "f32"),
+    ],
+)
+def test_the_fastest_precision_that_its_gate_allows_here_is_taken(model, loss, native, expected):
+    assert backends.choose(with_int8(model, loss), "openvino", "auto", native) == expected
+
+
+def test_a_precision_asked_for_is_not_exchanged(model):
+    assert backends.choose(with_int8(model, 9.0), "openvino", "int8", set()) == "int8"
+    with pytest.raises(ManifestError, match="openvino at int8"):
+        open_backend(model, Engine(backend="openvino", precision="int8"))
+
+
+def test_onnx_runtime_takes_int8_by_the_same_gate(model):
+    assert backends.choose(with_int8(model, 0.1), "onnxruntime", "auto", {"int8"}) == "int8"
+    assert backends.choose(with_int8(model, 0.6), "onnxruntime", "auto", {"int8"}) == "f32"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu sse2 avx2 avx_vnni\n", True),
+        ("flags\t\t: fpu avx512f avx512_vnni\n", True),
+        ("Features\t: fp asimd aes asimddp\n", True),
+        ("flags\t\t: fpu sse2 avx2\n", False),
+        ("", False),
+    ],
+)
+def test_int8_counts_only_where_the_cpu_has_its_instructions(tmp_path, flags, expected):
+    path = tmp_path / "cpuinfo"
+    path.write_text(flags)
+    assert backends.computes_int8(path) is expected
+    assert not backends.computes_int8(tmp_path / "none")
+
+
+def test_a_damaged_int8_file_is_refused_with_a_reason(model, tmp_path):
+    broken = with_int8(model, 0.1)
+    file = "network.int8.openvino.zip"
+    variants = [v.model_copy(update={"file": file}) for v in broken.variants]
+    broken = broken.model_copy(update={"variants": tuple(variants)})
+    broken._folder = tmp_path
+    (tmp_path / file).write_bytes(b"PK, once")
+    with pytest.raises(BackendError, match="refuses the model"):
+        OpenVino(broken, "int8", 2)
+    with zipfile.ZipFile(tmp_path / file, "w") as archive:
+        archive.writestr("network.xml", "<net/>")
+    with pytest.raises(BackendError, match="refuses the model"):
+        OpenVino(broken, "int8", 2)
 
 
 def test_a_network_that_breaks_its_manifest_is_refused_at_start(model, backend):

@@ -93,7 +93,7 @@ def test_a_configured_model_that_is_not_there_stops_the_engine(tmp_path):
 
 def test_a_running_engine_takes_the_chosen_model_for_its_next_loop(tmp_path):
     with Box(tmp_path / "box", services=("engine",)) as box:
-        bench = Bench(box.settings.box.state_dir, None, None)  # only to receive
+        bench = Bench(box.settings.box.state_dir)  # only to receive
         bench.receive(cine_loop(frames=12).write(tmp_path / "a.dcm"))
         box.wait_settled(1)
         add(box, tmp_path, "1.1.0")

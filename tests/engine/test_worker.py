@@ -46,7 +46,8 @@ def test_a_loop_becomes_masks_of_all_frames_and_an_ef(bench, tmp_path):
 def test_an_analysis_says_what_made_it_and_how_long_each_stage_took(bench, tmp_path, backend):
     made = bench.analyse(write(tmp_path))["analysis"]
     assert (made["engine"], made["precision"]) == (backend.name, backend.precision)
-    assert made["model_sha256"] == bench.model.variants[0].sha256
+    ran = bench.model.variant(backend.name, backend.precision)
+    assert made["model_sha256"] == ran.sha256
     assert [structure["label"] for structure in made["labels"]] == [1, 2, 3]
     assert set(made["timings"]["stages"]) >= {"decode", "letterbox", "infer", "post", "store"}
     assert made["quality"]["passed"]
@@ -181,7 +182,7 @@ def test_the_engine_outlives_a_ledger_that_has_no_room(tmp_path):
 
         filler = root / "filler"
         box.start("engine")
-        loops = Bench(box.settings.box.state_dir, None, None)  # only to receive
+        loops = Bench(box.settings.box.state_dir)  # only to receive
         seq = loops.receive(cine_loop(frames=20, rows=240, columns=320).write(tmp_path / "a.dcm"))
         _fill(filler)
         box.wait_for(lambda: "loops wait: the ledger can't be used" in box.log("engine"), "it")
@@ -289,7 +290,7 @@ def test_killed_at_any_moment_the_engine_comes_back_and_finishes(tmp_path):
     with Box(tmp_path, services=()) as box:
         from tests.engine.conftest import Bench
 
-        loops = Bench(box.settings.box.state_dir, None, None)  # only to receive
+        loops = Bench(box.settings.box.state_dir)  # only to receive
         seqs = [
             loops.receive(cine_loop(frames=60, seed=seed).write(tmp_path / f"{seed}.dcm"))
             for seed in range(2)

@@ -218,3 +218,27 @@ def test_the_phantoms_ef_and_volume_come_out_of_its_own_masks():
 def test_noise_on_the_area_makes_no_beats():
     noise = 10_000 + np.random.default_rng(1).normal(0, 120, 90)
     assert find_beats(smooth(noise, 30.0)) == []
+
+
+def test_ed_and_es_are_never_taken_from_doubtful_frames():
+    plain = measure(beating(90), timing(90), None, "no")
+    doubtful = {beat.ed for beat in plain.beats} | {beat.es for beat in plain.beats}
+    found = measure(beating(90), timing(90), None, "no", doubtful=doubtful)
+    taken = {frame for beat in found.beats for frame in (beat.ed, beat.es)}
+    assert taken
+    assert not taken & doubtful
+    assert found.ef_percent == pytest.approx(plain.ef_percent, abs=2)
+
+
+def test_where_every_frame_around_es_is_doubtful_there_is_no_ef_and_the_reason():
+    frames = beating(40)
+    (beat,) = measure(frames, timing(40), None, "no").beats
+    around = set(range(beat.es - 5, beat.es + 6))
+    found = measure(frames, timing(40), None, "no", doubtful=around)
+    assert found.ef_percent is None
+    assert found.withheld["ef_percent"] == summary.DOUBTFUL
+
+
+def test_a_person_may_choose_a_doubtful_frame():
+    found = measure(beating(60), timing(60), None, "no", ed=3, es=12, doubtful={3, 12})
+    assert (found.ed_frame, found.es_frame) == (3, 12)

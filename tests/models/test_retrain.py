@@ -1,11 +1,13 @@
 """From corrected frames to a model that the box takes and names."""
 
+import argparse
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,16 +18,20 @@ from appliance.engine.backend import open_backend
 from appliance.errors import ManifestError
 from appliance.manifest import current_model, load_manifest
 from models import corrections
+from models.camus import checksum, open_dataset
 from models.data import letterboxed
+from models.retrain import Sources, default_mix, ratio
 from tests.box import LOADED_MACHINE_S, REPOSITORY, Box
-from tests.models.drawings import directory
+from tests.models.drawings import directory, drawn_frames
 from tests.phantom import cine_loop
 
 pytestmark = pytest.mark.models
 
+EPOCHS = 8
+
 
 def retrain(*arguments, **more):
-    command = [sys.executable, "-m", "models.retrain", "--threads", "2", *map(str, arguments)]
+    command = [sys.executable, "-m", "models.retrain", "--threads", "1", *map(str, arguments)]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, **more)
 
 
@@ -37,7 +43,7 @@ def corrected(tmp_path_factory):
 @pytest.fixture(scope="module")
 def retrained(corrected, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models") / "first-network-1.1.0"
-    done = retrain("--corrections", corrected, "--out", folder, "--epochs", 4)
+    done = retrain("--corrections", corrected, "--out", folder, "--epochs", EPOCHS)
     assert done.returncode == 0, done.stderr
     assert "may forget" in done.stderr
     return folder
@@ -45,13 +51,13 @@ def retrained(corrected, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def graph():
-    import onnx
+    from models.graph import load
 
-    return onnx.load(current_model().folder / "network.onnx")
+    return load(current_model().folder / "network.onnx")
 
 
 def dice_of(manifest, folder):
-    from models.accuracy import dice
+    from models.metrics import dice
 
     backend = open_backend(manifest, Engine(backend="onnxruntime", threads=2))
     pairs = [letterboxed(item) for item in corrections.read(folder)]
@@ -74,17 +80,18 @@ def test_the_network_in_pytorch_labels_as_the_released_one(graph):
     from models.training import predict
 
     frame = np.ascontiguousarray(cine_loop(frames=1, rows=384, columns=512).grey[0][:, 64:448])
-    released = open_backend(current_model(), Engine(backend="onnxruntime"))
+    released = open_backend(current_model(), Engine(backend="onnxruntime", precision="f32"))
     assert (predict(from_onnx(graph), frame) == released.infer(frame).labels).mean() > 0.9999
 
 
 def test_folding_batch_norm_changes_no_answer():
     import torch
 
-    from models.network import Network, folded
+    from models.network import Architecture, Network, folded
 
     torch.manual_seed(0)
-    network = Network(batch_norm=True, filters=(8, 12, 16))
+    shape = Architecture(filters=(8, 12, 16), deep=(0, 0, 1))
+    network = Network(batch_norm=True, architecture=shape)
     network.train()(torch.rand(2, 1, 64, 64))  # gives BatchNorm statistics worth folding
     frame = torch.rand(1, 1, 64, 64)
     with torch.no_grad():
@@ -115,7 +122,15 @@ def test_retraining_brings_the_model_nearer_to_the_corrections(corrected, retrai
 
 def test_the_new_model_keeps_the_interface_the_licence_and_the_lineage(retrained):
     start, made = current_model(), load_manifest(retrained)
-    for name in ("licence", "research_use_only", "citation", "structures", "outputs", "gates"):
+    for name in (
+        "licence",
+        "research_use_only",
+        "citation",
+        "structures",
+        "outputs",
+        "gates",
+        "view",
+    ):
         assert getattr(made, name) == getattr(start, name)
     assert made.lineage[:-1] == start.lineage
     assert start.variants[0].sha256 in made.lineage[-1]
@@ -126,13 +141,13 @@ def test_the_new_model_keeps_the_interface_the_licence_and_the_lineage(retrained
     for backend in ("openvino", "onnxruntime"):
         assert open_backend(made, Engine(backend=backend)).precision == "f32", "nothing measured"
     assert sorted(path.name for path in retrained.iterdir()) == (
-        ["README.md", "manifest.json", "network.onnx"]
+        ["README.md", "lineage.json", "manifest.json", "network.onnx", "view.onnx"]
     )
 
 
 def test_killed_it_goes_on_and_makes_the_same_model(corrected, retrained, tmp_path):
     arguments = ("--corrections", corrected, "--out", tmp_path / "first-network-1.1.0")
-    command = [sys.executable, "-m", "models.retrain", "--threads", "2", "--epochs", "4"]
+    command = [sys.executable, "-m", "models.retrain", "--threads", "1", "--epochs", str(EPOCHS)]
     running = subprocess.Popen([*command, *map(str, arguments)], cwd=REPOSITORY)
     state = tmp_path / "first-network-1.1.0" / ".retraining.pt"
     end = time.monotonic() + LOADED_MACHINE_S
@@ -141,29 +156,32 @@ def test_killed_it_goes_on_and_makes_the_same_model(corrected, retrained, tmp_pa
     running.send_signal(signal.SIGKILL)
     running.wait()
     assert not (tmp_path / "first-network-1.1.0" / "manifest.json").exists()
-    done = retrain(*arguments, "--epochs", 4)
+    done = retrain(*arguments, "--epochs", EPOCHS)
     assert done.returncode == 0, done.stderr
     again, whole = load_manifest(tmp_path / "first-network-1.1.0"), load_manifest(retrained)
     assert again.variants[0].sha256 == whole.variants[0].sha256
     assert not state.exists()
 
 
-def test_originals_are_mixed_in_and_watched(corrected, tmp_path):
-    original = tmp_path / "original"
-    frames = corrections.read(corrected)
-    from dataclasses import replace
+@pytest.fixture(scope="module")
+def original(corrected, tmp_path_factory):
+    """Six frames to draw from, of two hearts, and four of a third to watch."""
+    folder = tmp_path_factory.mktemp("original")
+    hearts = {"phantom0": "train", "phantom1": "train", "phantom2": "validation"}
+    frames = [
+        replace(item, row=replace(item.row, patient=f"other{item.row.patient}", split=split))
+        for item in corrections.read(corrected)
+        if (split := hearts[item.row.patient])
+    ]
+    corrections.add(folder, [frame for frame in frames if int(frame.row.frame) != 3])
+    return folder
 
-    corrections.add(
-        original,
-        [
-            replace(item, row=replace(item.row, split="validation" if place % 2 else "train"))
-            for place, item in enumerate(frames)
-        ],
-    )
+
+def test_originals_are_mixed_in_and_watched(corrected, original, tmp_path):
     out = tmp_path / "model.onnx"
     done = retrain(
-        *("--corrections", corrected, "--original", original, "--out", out),
-        *("--epochs", 1, "--originals", 1),
+        *("--corrections", corrected, "--originals", original, "--out", out),
+        *("--epochs", 1, "--mix", "1:2"),
     )
     assert done.returncode == 0, done.stderr
     assert "may forget" not in done.stderr
@@ -173,6 +191,49 @@ def test_originals_are_mixed_in_and_watched(corrected, tmp_path):
         ("first-network", "1.1.0", "model.onnx")
     )
     assert "6 original frames" in made.lineage[-1]
+    assert "mix 0.5" in made.lineage[-1]
+
+
+def test_the_lineage_names_data_code_and_recipe(corrected, retrained):
+    kept = json.loads((retrained / "lineage.json").read_text())
+    assert kept["corrections_sha256"] == checksum(open_dataset(corrected))
+    assert kept["start"]["sha256"] == current_model().variants[0].sha256
+    assert kept["recipe"]["epochs"] == EPOCHS
+    assert kept["recipe"]["mix"] == 0, "there were no originals"
+    assert set(kept["scores"]) == {"before", "after"}
+
+
+def test_without_a_mix_the_dice_on_the_corrections_chooses_it(corrected, original, tmp_path):
+    done = retrain(
+        *("--corrections", corrected, "--original", original),
+        *("--out", tmp_path / "a-1.0.0", "--epochs", 1),
+    )
+    assert done.returncode == 0, done.stderr
+    kept = json.loads((tmp_path / "a-1.0.0" / "lineage.json").read_text())
+    initial = np.mean(list(kept["scores"]["before"]["corrections"].values()))
+    assert f"is {initial:.3f}, good: 2 originals for each correction" in done.stderr
+    assert kept["recipe"]["mix"] == default_mix(initial) == 2
+    assert default_mix(0.6) == 1
+
+
+@pytest.mark.parametrize(("text", "mix"), [("2", 2), ("2:1", 2), ("1:2", 0.5), ("0", 0)])
+def test_a_mix_is_a_number_or_two(text, mix):
+    assert ratio(text) == mix
+
+
+@pytest.mark.parametrize("text", ["", "two", "-1", "1:0", "inf", "nan"])
+def test_what_is_no_mix_is_refused(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="no ratio"):
+        ratio(text)
+
+
+def test_a_heart_that_was_corrected_does_not_judge_what_is_forgotten(tmp_path):
+    frames = drawn_frames(loops=2, frames=2)
+    corrections.add(tmp_path / "corrected", frames[:2])
+    kept = [replace(item, row=replace(item.row, split="validation")) for item in frames]
+    corrections.add(tmp_path / "original", kept)
+    watched = Sources.checked(tmp_path / "corrected", [tmp_path / "original"]).watched
+    assert {frame.patient for frame in watched} == {"phantom1"}
 
 
 def test_what_cannot_be_retrained_is_one_line(corrected, retrained, tmp_path):
@@ -180,7 +241,7 @@ def test_what_cannot_be_retrained_is_one_line(corrected, retrained, tmp_path):
     shutil.copytree(corrected, tmp_path / "broken")
     next((tmp_path / "broken" / "masks").iterdir()).unlink()
     for folder, out, words in (
-        (tmp_path / "empty", tmp_path / "a-1.0.0", "frames.csv can't be read"),
+        (tmp_path / "empty", tmp_path / "a-1.0.0", "is no data set"),
         (tmp_path / "broken", tmp_path / "a-1.0.0", "is missing"),
         (corrected, tmp_path / "unnamed", "names no version"),
         (corrected, retrained, "already"),
@@ -189,6 +250,7 @@ def test_what_cannot_be_retrained_is_one_line(corrected, retrained, tmp_path):
         assert done.returncode == 1
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == 2, "the warning, and what is wrong"
 
 
 def test_the_box_takes_it_and_the_next_loop_names_it(retrained, tmp_path):

@@ -43,10 +43,14 @@ class Peer:
         self.socket.close()
 
     def associate(
-        self, contexts: list[tuple[str, list[str]]], roles: dict[str, tuple[int, int]] | None = None
+        self,
+        contexts: list[tuple[str, list[str]]],
+        roles: dict[str, tuple[int, int]] | None = None,
+        calling: bytes = b"PEER",
+        called: bytes = b"ECHOCART",
     ) -> bytes:
         """Propose (class, transfer syntaxes) under the identifiers 1, 3, 5 … and return the answer."""
-        body = struct.pack(">HH", 1, 0) + b"ECHOCART".ljust(16) + b"PEER".ljust(16) + bytes(32)
+        body = struct.pack(">HH", 1, 0) + called.ljust(16) + calling.ljust(16) + bytes(32)
         body += _item(0x10, b"1.2.840.10008.3.1.1.1")
         for number, (abstract, syntaxes) in enumerate(contexts):
             subitems = _item(0x30, abstract.encode())

@@ -78,7 +78,8 @@ def test_objects_of_classes_pynetdicom_does_not_know_are_kept(
     (sent,) = send([path], "127.0.0.1", receiver.dicom_port)
     assert sent.outcome is Outcome.STORED
     (row,) = receiver.ledger.read(
-        "SELECT sha256 FROM instance WHERE sop_class_uid = ?", [SOPClassUID]
+        "SELECT sha256 FROM instance WHERE sop_class_uid = ? ORDER BY seq DESC LIMIT 1",
+        [SOPClassUID],
     )
     assert data_set_bytes(receiver.spool.object_path(row["sha256"])) == data_set_bytes(path)
 
@@ -86,7 +87,7 @@ def test_objects_of_classes_pynetdicom_does_not_know_are_kept(
 def test_an_association_may_only_verify(receiver: Box) -> None:
     ae = AE()
     ae.add_requested_context(carts.VERIFICATION)
-    association = ae.associate("127.0.0.1", receiver.dicom_port)
+    association = ae.associate("127.0.0.1", receiver.dicom_port, ae_title="ECHOCART")
     assert association.send_c_echo().Status == 0
     association.release()
 

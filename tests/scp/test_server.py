@@ -47,8 +47,8 @@ def test_an_address_that_is_not_ours_is_one_line(tmp_path: Path, host: str) -> N
     assert "scp.host" in line
 
 
-def test_a_start_settles_what_a_crash_left(tmp_path: Path) -> None:
-    box = Box(tmp_path / "box", ["scp"])
+def test_a_start_settles_what_a_crash_left(tmp_path: Path, receive_path: str) -> None:
+    box = Box(tmp_path / "box", ["scp"], scp=receive_path)
     spool = Spool(box.settings.box.state_dir)
     linked, partial = spool.incoming / "linked.dcm", spool.incoming / "partial.dcm"
     write_object(linked, SOPInstanceUID="1.2.3.1")
@@ -62,9 +62,9 @@ def test_a_start_settles_what_a_crash_left(tmp_path: Path) -> None:
         assert "recovered: 1 objects recorded, 1 partial files removed" in box.log("scp")
 
 
-def test_a_stop_lets_an_arriving_object_finish(tmp_path: Path) -> None:
+def test_a_stop_lets_an_arriving_object_finish(tmp_path: Path, receive_path: str) -> None:
     data = data_set_bytes(write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.2"))
-    with Box(tmp_path / "box", ["scp"]) as box, Peer(box.dicom_port) as peer:
+    with Box(tmp_path / "box", ["scp"], scp=receive_path) as box, Peer(box.dicom_port) as peer:
         peer.associate([(ULTRASOUND, [EXPLICIT])])
         peer.command(ULTRASOUND, "1.2.3.2")
         peer.data(data[:1000], last=False)
@@ -82,13 +82,14 @@ def _refuses(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
-def test_a_stop_does_not_wait_for_peers_that_are_silent(tmp_path: Path) -> None:
-    with Box(tmp_path, ["scp"]) as box:
+def test_a_stop_does_not_wait_for_peers_that_are_silent(tmp_path: Path, receive_path: str) -> None:
+    with Box(tmp_path, ["scp"], scp=receive_path) as box:
         inside, between, unasked = (Peer(box.dicom_port) for _ in range(3))
         for peer in (inside, between):
             peer.associate([(ULTRASOUND, [EXPLICIT])])
             peer.command(ULTRASOUND, "1.2.3.3")
-        inside.socket.sendall(b"\4\0\0\0\x20\0only the beginning of a PDU")
+        # P-DATA-TF of 8192 bytes: one fragment, of which a few bytes come.
+        inside.socket.sendall(b"\4\0\0\0\x20\0" + b"\0\0\x1f\xfc\1\0" + b"the beginning")
         unasked.socket.sendall(b"\1\0")
         box.wait_for(lambda: len(list(box.spool.incoming.iterdir())) == 2, "both to arrive")
         started = time.monotonic()
@@ -129,8 +130,8 @@ def test_half_open_connections_do_not_keep_others_out(receiver: Box, tmp_path: P
         peer.socket.close()
 
 
-def test_silent_connections_are_no_associations(tmp_path: Path) -> None:
-    with Box(tmp_path, ["scp"]) as box:
+def test_silent_connections_are_no_associations(tmp_path: Path, receive_path: str) -> None:
+    with Box(tmp_path, ["scp"], scp=receive_path) as box:
         silent = [Peer(box.dicom_port) for _ in range(60)]  # more than maximum_associations
         with Peer(box.dicom_port) as peer:
             assert peer.associate([(VERIFICATION, [IMPLICIT])])[0] == ACCEPTED
@@ -140,8 +141,8 @@ def test_silent_connections_are_no_associations(tmp_path: Path) -> None:
             assert peer.associate([(VERIFICATION, [IMPLICIT])])[0] == ACCEPTED
 
 
-def test_associations_beyond_the_limit_are_refused(tmp_path: Path) -> None:
-    with Box(tmp_path, ["scp"]) as box:
+def test_associations_beyond_the_limit_are_refused(tmp_path: Path, receive_path: str) -> None:
+    with Box(tmp_path, ["scp"], scp=receive_path) as box:
         busy = [Peer(box.dicom_port) for _ in range(51)]
         answers = [peer.associate([(VERIFICATION, [IMPLICIT])])[0] for peer in busy]
         assert answers == [ACCEPTED] * 50 + [REFUSED]

@@ -4,7 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -13,13 +14,16 @@ from pydicom import dcmread
 
 from appliance.errors import LedgerError, Part10Error, SpoolError
 from appliance.ledger import Ledger
+from appliance.scp.arriving import ArrivingFile
 from appliance.scp.store import Announced, MismatchError, NoRoomError, Store, status_of
 from appliance.scu import Outcome, send
 from appliance.spool import Spool, hash_file
 from tests.box import Box
 from tests.dcmtk import dcmtk
 from tests.scp.objects import ULTRASOUND, data_set_bytes, write_object
-from tests.scp.peer import ABORT, EXPLICIT, Peer
+from tests.scp.peer import EXPLICIT, Peer
+
+CALLED = ("-aec", "ECHOCART")
 
 
 def stored(box: Box, SOPInstanceUID: str) -> list[Path]:
@@ -61,13 +65,15 @@ def test_dcmtk_is_found_behind_the_tools_of_an_active_environment(
 
 @pytest.mark.usefixtures("dcmtk")
 def test_dcmtk_echo_is_answered(receiver: Box) -> None:
-    done = subprocess.run([dcmtk("echoscu"), "127.0.0.1", str(receiver.dicom_port)], check=False)
+    done = subprocess.run(
+        [dcmtk("echoscu"), *CALLED, "127.0.0.1", str(receiver.dicom_port)], check=False
+    )
     assert done.returncode == 0
 
 
 @pytest.mark.usefixtures("dcmtk")
 def test_dcmtk_delivers_the_same_frames(receiver: Box, real_loop: Path) -> None:
-    target = ["127.0.0.1", str(receiver.dicom_port)]
+    target = [*CALLED, "127.0.0.1", str(receiver.dicom_port)]
     subprocess.run([dcmtk("storescu"), "-R", "-xy", *target, str(real_loop)], check=True)
     sent = dcmread(real_loop)
     (path, *_) = stored(receiver, sent.SOPInstanceUID)
@@ -80,7 +86,7 @@ def test_dcmtk_delivers_the_same_frames(receiver: Box, real_loop: Path) -> None:
 def test_dcmtk_delivers_every_real_file(receiver: Box, shared_data: Path) -> None:
     files = list(shared_data.rglob("*.dcm"))
     before = object_count(receiver)
-    target = ["127.0.0.1", str(receiver.dicom_port)]
+    target = [*CALLED, "127.0.0.1", str(receiver.dicom_port)]
     done = subprocess.run(
         [dcmtk("dcmsend"), "-v", "--decompress-never", "--no-uid-checks", *target, *map(str, files)],
         check=True, capture_output=True, text=True,
@@ -160,39 +166,6 @@ def test_another_uid_than_announced_is_refused(receiver: Box, tmp_path: Path) ->
     assert store(receiver, data, "1.2.3.4") == 0
 
 
-def end_by_abort(peer: Peer) -> None:
-    peer.socket.sendall(ABORT)
-
-
-def end_by_reset(peer: Peer) -> None:
-    peer.reset()
-
-
-def end_by_closing(peer: Peer) -> None:
-    peer.socket.close()
-
-
-@pytest.mark.parametrize("end", [end_by_abort, end_by_reset, end_by_closing])
-def test_an_object_broken_off_leaves_no_file_thread_or_descriptor(
-    receiver: Box, tmp_path: Path, end: Callable[[Peer], None]
-) -> None:
-    data = data_set_bytes(write_object(tmp_path / "a.dcm", pixels=bytes(64 * 2000)))
-    process = psutil.Process(receiver.processes["scp"].pid)
-    receiver.wait_for(lambda: not incoming(receiver), "a quiet receiver")
-    threads, descriptors = process.num_threads(), process.num_fds()
-    for _ in range(5):
-        with Peer(receiver.dicom_port) as peer:
-            peer.associate([(ULTRASOUND, [EXPLICIT])])
-            peer.command(ULTRASOUND, "1.2.3.6")
-            peer.data(data[: len(data) // 2], last=False)
-            receiver.wait_for(lambda: incoming(receiver), "the object to arrive")
-            end(peer)
-        receiver.wait_for(lambda: not incoming(receiver), "the broken object to be swept")
-    receiver.wait_for(lambda: process.num_threads() <= threads, "its threads to end")
-    receiver.wait_for(lambda: process.num_fds() <= descriptors, "its descriptors to close")
-    assert stored(receiver, "1.2.3.6") == []
-
-
 def test_sweeping_spares_an_object_that_is_arriving(receiver: Box, tmp_path: Path) -> None:
     data = data_set_bytes(write_object(tmp_path / "a.dcm", SOPInstanceUID="1.2.3.7"))
     with Peer(receiver.dicom_port) as slow, Peer(receiver.dicom_port) as broken:
@@ -262,11 +235,16 @@ def arrive(local: Store, path: Path) -> tuple[Path, Announced]:
     return file, Announced(str(data.SOPInstanceUID), str(data.SOPClassUID), "CART", "10.0.0.1")
 
 
+def keep(local: Store, path: Path, announced: Announced) -> None:
+    with ThreadPoolExecutor() as hashing:
+        local.keep(ArrivingFile.opened(path, hashing), announced)
+
+
 def test_a_ledger_that_takes_no_row_is_a_failure(local: Store, tmp_path: Path) -> None:
     file, announced = arrive(local, write_object(tmp_path / "a.dcm"))
     local.ledger.db.conn.execute("ALTER TABLE instance RENAME TO gone")
     with pytest.raises(LedgerError) as caught:
-        local.keep(file, announced)
+        keep(local, file, announced)
     assert status_of(caught.value) == 0x0110
 
 
@@ -275,7 +253,7 @@ def test_a_spool_that_can_not_link_is_a_failure(local: Store, tmp_path: Path) ->
     shutil.rmtree(local.spool.objects)
     local.spool.objects.write_bytes(b"a file where the folder was")
     with pytest.raises(SpoolError) as caught:
-        local.keep(file, announced)
+        keep(local, file, announced)
     assert status_of(caught.value) == 0x0110
 
 
@@ -309,7 +287,7 @@ def test_recovery_of_an_object_with_its_row_changes_nothing(local: Store, tmp_pa
     file, announced = arrive(local, write_object(tmp_path / "a.dcm"))
     kept = tmp_path / "state" / "second-name"
     kept.hardlink_to(file)
-    local.keep(file, announced)
+    keep(local, file, announced)
     kept.rename(file)  # killed after the row, before the name was gone
     before = local.ledger.read("SELECT * FROM instance")
     assert local.recover() == (1, 0)

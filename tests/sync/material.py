@@ -136,14 +136,20 @@ def some_measures(**changed: Any) -> dict[str, Any]:
 
 
 def analysed(
-    ledger: Ledger, spool: Spool, source: Path, maps: np.ndarray, originals: Sequence[str] = ()
+    ledger: Ledger,
+    spool: Spool,
+    source: Path,
+    maps: np.ndarray,
+    originals: Sequence[str] = (),
+    **measured: Any,
 ) -> tuple[int, str]:
     """Take a loop through reception and analysis; return its number and its analysis's hash."""
     incoming = spool.incoming / source.name
     shutil.copy(source, incoming)
     adopted = spool.adopt(incoming)
     who = identity(read_header(adopted.path).dataset)
-    names = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "PatientID")
+    uids = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
+    names = (*uids, "PatientID")
     fields = {name: getattr(who, name) for name in names}
     kept = {"sha256": adopted.sha256, "size": adopted.size, "peer": "127.0.0.1"}
     syntax = {"TransferSyntaxUID": ExplicitVRLittleEndian, "calling_ae_title": "CART"}
@@ -163,7 +169,7 @@ def analysed(
     analysis_id = analysis.open(ledger, claim, opened)
     chunk = spool.put_chunk(masks.encode_chunk(maps))
     analysis.add_chunk(ledger, claim, analysis_id, 0, frames, chunk)
-    found: dict[str, Any] = {"measures": some_measures(), "quality": {}, "timings": {}}
+    found: dict[str, Any] = {"measures": some_measures(**measured), "quality": {}, "timings": {}}
     return seq, analysis.seal(ledger, claim, analysis_id, per_frame=[], **found)
 
 

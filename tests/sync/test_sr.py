@@ -1,5 +1,6 @@
 """The report as others read it: highdicom, dciodvfy, pydicom."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import highdicom
@@ -96,6 +97,28 @@ def test_numbers_come_back_with_their_codes_and_units(tmp_path, source):
         "399235004": (38.7, "ml"),
     }
     assert errors_of(path, KIND) == []
+
+
+@pytest.mark.parametrize(("view", "code"), [("A4C", "399214001"), ("A2C", "399232001")])
+def test_every_group_says_in_which_view_it_was_measured(tmp_path, source, view, code):
+    path = written(tmp_path, source, shown=replace(drawn(source), view=view))
+    for group in groups(path):
+        found = group.get_qualitative_evaluations()
+        views = [item.value.value for item in found if item.name.value == "111031"]
+        assert views == [code]
+    assert errors_of(path, KIND) == []
+    assert b"set by" not in path.read_bytes()
+
+
+def test_a_view_that_a_person_set_is_told_with_who(tmp_path, source):
+    path = written(tmp_path, source, shown=replace(drawn(source), view="A2C", view_by="KL"))
+    assert b"Image View: set by KL" in path.read_bytes()
+    assert errors_of(path, KIND) == []
+
+
+def test_without_a_known_view_none_is_claimed(tmp_path, source):
+    path = written(tmp_path, source)
+    assert b"Image View" not in path.read_bytes()
 
 
 def test_volumes_say_by_which_method(tmp_path, source):

@@ -174,7 +174,8 @@ def pulled(servers, corrected, tmp_path_factory):
 def test_the_corrected_frames_come_back_for_training(pulled, corrected):
     rows = corrections.rows(pulled)
     assert sorted(int(row.frame) for row in rows) == list(FRAMES)
-    assert {row.model_sha256 for row in rows} == {current_model().variants[0].sha256}
+    (made,) = {row.model_sha256 for row in rows}
+    assert made in {variant.sha256 for variant in current_model().variants}
 
 
 def test_a_model_that_is_added_draws_the_next_loop(box, corrected, tmp_path):

@@ -65,7 +65,13 @@ def test_each_loop_of_a_study_of_two_patients_says_whose_it_is(page: Page, arriv
 
 
 def test_a_superseded_loop_needs_no_eyes() -> None:
-    loop = {"state": "quarantined", "review": None, "analysis": None, "current": False}
+    loop = {
+        "state": "quarantined",
+        "review": None,
+        "analysis": None,
+        "view": None,
+        "current": False,
+    }
     assert not words.needs_eyes(loop)
     assert "replaced" in words.status({**loop, "state": "analysed"})["word"]
 

@@ -45,6 +45,37 @@ export class Contours {
   }
 }
 
+/** How certain each point of the model's contours is: little-endian `ECQ1`, then uint8. */
+export class Certainty {
+  #values;
+  #labels;
+  #points;
+
+  /**
+   * @param {ArrayBuffer} buffer what the box sent
+   * @param {number[]} labels label value of each structure, in the order of the pack
+   */
+  constructor(buffer, labels) {
+    const view = new DataView(buffer);
+    this.frames = view.getUint16(4, true);
+    this.#points = view.getUint8(7);
+    this.#labels = labels;
+    this.#values = new Uint8Array(buffer, 8);
+  }
+
+  /**
+   * @param {number} frame
+   * @param {number} label
+   * @returns {Uint8Array | undefined} 0 to 255 for each point of that contour
+   */
+  at(frame, label) {
+    const place = this.#labels.indexOf(label);
+    if (frame >= this.frames || place < 0) return undefined;
+    const start = (frame * this.#labels.length + place) * this.#points;
+    return this.#values.subarray(start, start + this.#points);
+  }
+}
+
 /**
  * @param {Float32Array} points x, y, x, y…
  * @returns {number} enclosed area in square source pixels

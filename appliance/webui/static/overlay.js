@@ -2,6 +2,8 @@
 
 const LINE = 2.5;
 const FILL_ALPHA = 0.18;
+const DASH = [7, 6];
+const CERTAIN = 153; // of 255: below it a contour is dashed
 const HANDLE_EVERY = 4;
 
 /** Lays image and overlay over each other and draws contours in source coordinates. */
@@ -81,7 +83,8 @@ export class Overlay {
 
   /**
    * @param {object} scene
-   * @param {{points: Float32Array, colour: string}[]} scene.shapes contours, filled and lined
+   * @param {{points: Float32Array, colour: string, certain?: Uint8Array}[]} scene.shapes contours,
+   *   filled and lined; dashed where they are not certain
    * @param {{points: Float32Array, colour: string}[]} [scene.under] thin dashed lines
    * @param {boolean} [scene.handles] whether points to grab are shown
    * @param {[number, number] | null} [scene.grabbed] the point under the finger
@@ -96,7 +99,7 @@ export class Overlay {
     for (const shape of scene.under ?? []) this.#outline(shape, 1, [4, 4]);
     for (const shape of scene.shapes) this.#fill(shape);
     // The first structure, the cavity, lies on top where two lines run together.
-    for (const shape of [...scene.shapes].reverse()) this.#outline(shape, LINE, []);
+    for (const shape of [...scene.shapes].reverse()) this.#line(shape);
     if (scene.handles) for (const shape of scene.shapes) this.#handles(shape);
     if (scene.grabbed) this.#ring(scene.grabbed);
   }
@@ -123,11 +126,33 @@ export class Overlay {
     this.#context.globalAlpha = 1;
   }
 
+  #line({ points, colour, certain }) {
+    const doubtful = certain?.some((value) => value < CERTAIN);
+    if (!doubtful) {
+      this.#outline({ points, colour }, LINE, []);
+      return;
+    }
+    const [solid, dashed] = [new Path2D(), new Path2D()];
+    const count = points.length / 2;
+    for (let i = 0; i < count; i += 1) {
+      const j = (i + 1) % count;
+      const path = Math.min(certain[i], certain[j]) < CERTAIN ? dashed : solid;
+      path.moveTo(this.#x(points[2 * i]), this.#y(points[2 * i + 1]));
+      path.lineTo(this.#x(points[2 * j]), this.#y(points[2 * j + 1]));
+    }
+    this.#stroke(solid, colour, LINE, []);
+    this.#stroke(dashed, colour, LINE, DASH);
+  }
+
   #outline({ points, colour }, width, dash) {
+    this.#stroke(this.#path(points), colour, width, dash);
+  }
+
+  #stroke(path, colour, width, dash) {
     this.#context.setLineDash(dash);
     this.#context.lineWidth = width;
     this.#context.strokeStyle = colour;
-    this.#context.stroke(this.#path(points));
+    this.#context.stroke(path);
     this.#context.setLineDash([]);
   }
 

@@ -43,6 +43,27 @@ export function numbers(section, { ef, spread, volumes, lines, why }, note) {
 }
 
 /**
+ * @param {HTMLElement} section
+ * @param {object} beside `biplane` and `earlier` as the box words them
+ */
+export function beside(section, { biplane, earlier }) {
+  const rows = [];
+  if (biplane?.ef) {
+    const line = [`EF ${biplane.ef}`, ...biplane.volumes].join(' · ');
+    rows.push(make('p', { id: 'biplane' }, [make('b', { textContent: 'Biplane' }), ` ${line} `]));
+    rows.at(-1).append(make('span', { className: 'quiet small', textContent: biplane.with }));
+  }
+  for (const text of biplane?.why ?? []) {
+    rows.push(make('p', { className: 'why', textContent: text }));
+  }
+  for (const text of earlier) {
+    rows.push(make('p', { className: 'quiet small earlier', textContent: text }));
+  }
+  section.replaceChildren(...rows);
+  section.hidden = !rows.length;
+}
+
+/**
  * @param {HTMLElement} list
  * @param {object[]} told the model's annotation, then each review
  * @param {string} shown id of the one on the image

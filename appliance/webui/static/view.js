@@ -1,7 +1,7 @@
 /** What is on the screen: one frame, one annotation, and the places that tell about them. */
 
 import { getBytes, persist } from './api.js';
-import { Contours } from './contours.js';
+import { Certainty, Contours } from './contours.js';
 import { Curve } from './curve.js';
 import { Overlay } from './overlay.js';
 import * as panel from './panel.js';
@@ -114,7 +114,7 @@ export class View {
     const { frame } = this.player;
     const standing = this.editor?.at(frame) ?? this.contoursAt(frame);
     this.overlay.draw({
-      shapes: this.hidden ? [] : this.#shapes(standing),
+      shapes: this.hidden ? [] : this.#doubted(standing, frame),
       under: this.hidden || !this.modelLine ? [] : this.#under(frame),
       handles: Boolean(this.editor),
       grabbed: this.editor?.grabbed,
@@ -137,7 +137,8 @@ export class View {
     const note = this.editor?.changed ? 'Worked out anew when you save.' : '';
     if (shown) panel.numbers(byId('numbers'), shown.numbers, note);
     byId('numbers').hidden = !shown;
-    byId('words').textContent = state.words;
+    panel.beside(byId('beside'), shown ? state.beside : { earlier: [] });
+    byId('words').textContent = this.#wordsAt(this.player?.frame ?? 0);
     byId('told').hidden = Boolean(this.editor) || !state.annotations.length;
     byId('tools').hidden = !this.editor;
     byId('previous').disabled = !state.previous;
@@ -169,17 +170,35 @@ export class View {
     byId('speed').textContent = SPEED_WORDS[SPEEDS[next]];
   }
 
-  async #fetch({ id, contours: url }) {
+  async #fetch({ id, contours: url, certainty, corrected }) {
     if (this.#contours.get(id)?.url === url) return;
     const labels = this.structures.map(({ label }) => label);
     const bytes = await persist(() => getBytes(url));
-    this.#contours.set(id, { url, contours: new Contours(bytes, labels) });
+    const contours = new Contours(bytes, labels);
+    this.#contours.set(id, { url, contours });
+    // What a person drew is not the model's to doubt; nobody waits for the dashes.
+    if (corrected.length) return;
+    getBytes(certainty).then((answer) => {
+      const known = this.#contours.get(id);
+      if (known?.url === url) known.certainty = new Certainty(answer, labels);
+      if (!this.player.playing) this.drawContours();
+    }, () => {});
   }
 
   #shapes(standing) {
     return this.structures
       .filter(({ label }) => standing.has(label))
       .map(({ label, colour }) => ({ points: standing.get(label), colour }));
+  }
+
+  /** The shapes of what is shown, with how certain the model is of its own. */
+  #doubted(standing, frame) {
+    const certainty = this.editor ? undefined : this.#contours.get(this.#shown)?.certainty;
+    const labels = this.structures.filter(({ label }) => standing.has(label));
+    return this.#shapes(standing).map((shape, place) => ({
+      ...shape,
+      certain: certainty?.at(frame, labels[place].label),
+    }));
   }
 
   #under(frame) {
@@ -200,7 +219,12 @@ export class View {
     document.body.dataset.frame = String(frame);
     document.body.dataset.dropped = String(this.player.dropped);
     if (!this.player.readable) byId('words').textContent = 'This frame can’t be read.';
-    else if (!this.player.playing) byId('words').textContent = this.state.words;
+    else byId('words').textContent = this.player.playing ? this.state.words : this.#wordsAt(frame);
+  }
+
+  /** What stands below the image: why a frame's contours are doubtful, when nothing else does. */
+  #wordsAt(frame) {
+    return this.state.words || (this.editor ? '' : (this.shown?.doubts[frame] ?? ''));
   }
 
   #tellPlaying() {

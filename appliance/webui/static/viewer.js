@@ -4,6 +4,7 @@ import { frames, getJSON, pause, persist } from './api.js';
 import { Correction } from './correction.js';
 import * as drafts from './drafts.js';
 import * as keys from './keys.js';
+import { Label } from './label.js';
 import * as pending from './pending.js';
 import { View } from './view.js';
 
@@ -17,6 +18,7 @@ const opened = performance.now();
 const view = new View(JSON.parse(byId('state').textContent));
 const { player } = view;
 const correction = new Correction(view, tellActions, mayCorrect);
+const label = new Label(view, sayView);
 let sending = false;
 let missing = view.state.urls.frames ? '' : 'The pictures of this loop can’t be read.';
 let version = view.state.version;
@@ -66,6 +68,7 @@ function tellActions() {
   byId('blocked').textContent = hindered;
   byId('blocked').hidden = !hindered;
   correction.tell();
+  label.tell();
   if (sending) return; // what becomes of it is said there
   if (correction.changed) say('● not saved yet', 'attention');
   else say(`${state.status.sign} ${state.status.word}`, state.status.tone);
@@ -84,6 +87,7 @@ function decide(decision, more = {}) {
     analysis_sha256: state.analysis.sha256,
     patient_id: state.patient.id,
     newest_review: state.newest_review,
+    view: state.view?.view ?? '',
     key: newKey(),
     ...more,
   };
@@ -128,6 +132,20 @@ async function settle(sentence) {
   if (!sentence) return;
   const kept = correction.changed ? ' Your correction is kept.' : '';
   complain(`${sentence}${kept}`);
+}
+
+/**
+ * Wait until the box has taken another view, and show the loop as it then stands.
+ * @param {Promise<any>} sent
+ */
+async function sayView(sent) {
+  complain('');
+  try {
+    await sent;
+    await refresh();
+  } catch (problem) {
+    await settle(problem.message);
+  }
 }
 
 /** crypto.randomUUID needs a secure context, which http to another machine is not. */
@@ -187,6 +205,7 @@ function wire() {
     ArrowRight: () => player.seek(player.frame + 1),
     ArrowUp: () => visit(view.state.previous),
     ArrowDown: () => visit(view.state.next),
+    v: () => byId('view').click(),
     d: () => goTo('ed'),
     s: () => goTo('es'),
     'Shift+d': () => correction.mark('ed'),

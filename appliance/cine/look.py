@@ -1,0 +1,97 @@
+"""What pixels tell about a loop when its elements don't: colour flow, a still, several pictures."""
+
+import numpy as np
+import numpy.typing as npt
+
+Pictures = npt.NDArray[np.uint8]
+
+_STRIDE = 2  # every second pixel each way is enough to see a colour box
+_CHROMA = 26  # distance from the loop's own tint, in 8-bit Cb and Cr, that counts as colour
+_CHANGE = 18  # in Cb or Cr over time: flow comes and goes, labels and colour bars stay
+_AREA = 0.002  # of the picture
+_MOVED = 9  # grey levels a pixel changes over the loop where speckle lives
+_DARK = 10  # grey level up to which a pixel is black
+_STILL = 0.01  # of the picture moves, at most, in a still with a clock or a sweeping trace
+_WIDE = 0.2  # of the picture's columns, at least, has one of several pictures
+_ALIKE = 0.75  # the narrower of two pictures over the wider
+_ALIVE = 0.1  # of a picture's own pixels move; text and menus don't
+
+
+def grey_of(pictures: Pictures) -> Pictures:
+    """Brightness of uint8[frames, rows, columns, 3 or none], uint8[frames, rows, columns]."""
+    return pictures if pictures.ndim == 3 else pictures.max(axis=-1)
+
+
+def is_still(grey: Pictures) -> bool:
+    """Whether frames show one picture over and over: uint8[frames, rows, columns]."""
+    import cv2  # late: whoever only reads headers doesn't need it
+
+    moved = (np.ptp(grey, axis=0) > _MOVED).astype(np.uint8)
+    kernel = np.ones((3, 3), np.uint8)
+    return float(cv2.morphologyEx(moved, cv2.MORPH_OPEN, kernel).mean()) < _STILL
+
+
+def shows_several(grey: Pictures) -> bool:
+    """Whether moving pictures stand side by side: stress echo quad screens, comparisons.
+
+    Every column of one fan is lit somewhere, if only near the probe; between two pictures some
+    are black from top to bottom.
+
+    Parameters
+    ----------
+    grey
+        uint8[frames, rows, columns], spread over the loop.
+    """
+    lit = grey.max(axis=0) > _DARK
+    moved = np.ptp(grey, axis=0) > _MOVED
+    # Text and traces that cross a gap are thin: a hundredth of the rows is none.
+    filled = lit.mean(axis=0) > 0.01
+    steps = np.flatnonzero(np.diff(np.concatenate([[False], filled, [False]]).astype(np.int8)))
+    widths = [
+        end - start
+        for start, end in zip(steps[::2], steps[1::2], strict=True)
+        if end - start >= _WIDE * len(filled) and moved[:, start:end].mean() >= _ALIVE
+    ]
+    return len(widths) > 1 and min(widths) >= _ALIKE * max(widths)
+
+
+def shows_flow(pictures: npt.NDArray[np.uint8]) -> bool:
+    """Whether colour Doppler is seen: coloured areas that change, on several frames.
+
+    A tint (sepia, blue) gives every pixel of one brightness the same colour, so colour is measured
+    from the tint of that brightness. Text, ECG traces and cursors are too thin, colour bars and
+    logos don't change.
+
+    Parameters
+    ----------
+    pictures
+        uint8[frames, rows, columns, 3], RGB, spread over the loop.
+    """
+    import cv2  # late: whoever only reads headers doesn't need it
+
+    small = pictures[:, ::_STRIDE, ::_STRIDE]
+    ybr = [cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2YCrCb) for p in small]
+    chroma = _without_tint(np.asarray(ybr, np.uint8))
+    coloured = np.hypot(chroma[..., 0], chroma[..., 1]) > _CHROMA
+    changing = (np.ptp(chroma, axis=0) > _CHANGE).any(axis=-1)
+    kernel = np.ones((3, 3), np.uint8)
+    areas = [
+        int(cv2.morphologyEx((mask & changing).astype(np.uint8), cv2.MORPH_OPEN, kernel).sum())
+        for mask in coloured
+    ]
+    enough = _AREA * coloured[0].size
+    return len([area for area in areas if area > enough]) >= min(2, len(areas))
+
+
+def _without_tint(ybr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Cr and Cb, float32[..., 2], measured from the median colour of their brightness."""
+    luma = ybr[..., 0] >> 4
+    chroma = ybr[..., 1:].astype(np.float32)
+    tint = np.full((16, 2), 128, np.float32)
+    lit = ybr[..., 0] > 24
+    slope = np.zeros(2, np.float32)
+    if lit.any():
+        # One line through black: a bright level may be all flow, and hide in its own median.
+        slope = np.median((chroma[lit] - 128) / ybr[..., 0][lit][:, None], axis=0)
+    tint += slope * (np.arange(16, dtype=np.float32)[:, None] * 16 + 8)
+    return np.asarray(chroma - tint[luma], np.float32)

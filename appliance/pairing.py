@@ -1,0 +1,122 @@
+"""Pairing echo machines with the box, by the command line or the page, and what to show of them."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from appliance import carts
+from appliance.config import Cart, Settings, network_address
+from appliance.errors import ConfigError
+from appliance.ledger import Ledger, cart, commitment, skew
+
+
+def allow(
+    settings: Settings,
+    ledger: Ledger,
+    calling_ae: str,
+    address: str,
+    given: Mapping[str, Any],
+    by: str,
+) -> Cart:
+    """Pair an echo machine, or change what is known of it; return it as it is now.
+
+    Parameters
+    ----------
+    settings, ledger
+        The box's.
+    calling_ae, address
+        How it calls itself, and its IP address or network; "" is any.
+    given
+        Fields of `Cart` to set; the others stay as they were.
+    by
+        Who decides it.
+
+    Raises
+    ------
+    ConfigError
+        When a value can't be used.
+    """
+    before = _exact(settings, ledger, calling_ae, address)
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", calling_ae)[:32] or "-"
+    fields = before.model_dump() if before else {"name": name}
+    try:
+        item = Cart.model_validate(
+            {**fields, **given, "calling_ae": calling_ae, "address": address}
+        )
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        cause = problem.get("ctx", {}).get("error", problem["msg"])
+        subject = f"{problem['loc'][0]} {problem['input']!r}: {cause}"
+        raise ConfigError("allow a cart", subject, "Nothing was changed.") from error
+    if item.tls and not settings.scp.tls_port:
+        hint = "Run `echocart tls init` and set scp.tls_port first."
+        raise ConfigError("allow a cart", "there is no TLS port", hint)
+    cart.allow(ledger, item.calling_ae, item.address, item.model_dump(mode="json"), by)
+    return item
+
+
+def remove(settings: Settings, ledger: Ledger, calling_ae: str, address: str, by: str) -> int:
+    """Take a pairing back; return how many are left.
+
+    Raises
+    ------
+    ConfigError
+        When there is none with this title and address.
+    """
+    item = _exact(settings, ledger, calling_ae, address)
+    if item is None:
+        subject = f"{calling_ae}{'@' if address else ''}{address} is not paired"
+        hint = "`echocart carts` shows each with its title and address."
+        raise ConfigError("remove a cart", subject, hint)
+    cart.remove(ledger, item.calling_ae, item.address, by)
+    return len(carts.known(settings, ledger).paired)
+
+
+def account(settings: Settings, ledger: Ledger) -> dict[str, Any]:
+    """Return a JSON-ready account of who may send, who sent, who was rejected, who waits."""
+    paired = carts.known(settings, ledger)
+    nothing = {"objects": 0, "last_seen": "", "ahead_s": None}
+    sent: dict[tuple[str, str], dict[str, Any]] = {
+        _key(item): {**nothing} for item in paired.paired
+    }
+    others = []
+    for row in cart.kept(ledger):
+        item = paired.find(row["calling_ae"], row["peer"])
+        if item is None:
+            others.append(row)
+        else:
+            sent[_key(item)]["objects"] += row["objects"]
+    for row in cart.callers(ledger):
+        if item := paired.find(row["calling_ae"], row["peer"]):
+            seen = sent[_key(item)]
+            seen["last_seen"] = max(seen["last_seen"], row["accepted_at"])
+    for row in skew.by_cart(ledger):
+        if item := paired.find(row["calling_ae_title"], row["peer"]):
+            sent[_key(item)]["ahead_s"] = row["ahead_s"]
+    return {
+        "closed": paired.closed,
+        "carts": [{**item.model_dump(), **sent[_key(item)]} for item in paired.paired],
+        "callers": others,
+        "rejected": carts.refused(settings, ledger),
+        "reports": commitment.open_requests(ledger),
+    }
+
+
+def _key(item: Cart) -> tuple[str, str]:
+    return item.calling_ae, item.address
+
+
+def _exact(settings: Settings, ledger: Ledger, calling_ae: str, address: str) -> Cart | None:
+    for item in carts.known(settings, ledger).paired:
+        if _key(item) == (calling_ae, _canonical(address)):
+            return item
+    return None
+
+
+def _canonical(address: str) -> str:
+    try:
+        return network_address(address)
+    except ValueError:
+        return address

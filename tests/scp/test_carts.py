@@ -1,0 +1,258 @@
+"""Who may send: anybody at first, the paired carts once there is one; whoever is rejected is listed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from pynetdicom import AE
+from pynetdicom.presentation import build_context, build_role
+
+from appliance import pairing
+from appliance.carts import Call, Carts, admit
+from appliance.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
+from appliance.config import Cart
+from appliance.errors import ConfigError
+from appliance.ledger import cart
+from appliance.ledger.cart import MOST_CALLERS, Sighting
+from appliance.scu import Outcome, send
+from tests.box import REPOSITORY, Box
+from tests.scp.carts import IMPLICIT, US, VERIFICATION
+from tests.scp.objects import write_object
+from tests.scp.peer import Peer
+
+ACCEPTED, REJECTED, ABORT = 2, 3, 7  # PDU types, PS3.8 9.3
+NO_SUCH_CALLER, NO_SUCH_CALLED = (1, 1, 3), (1, 1, 7)  # PS3.8 9.3.4
+
+
+@pytest.fixture(params=["pump", "stock"])
+def box(request, tmp_path):
+    return Box(
+        tmp_path,
+        ["scp"],
+        '[[destination]]\nname = "pacs"\nkind = "dicom"\nhost = "h"\nport = 104\ncalled_ae = "PACS"\n',
+        scp=f'receive_path = "{request.param}"',
+    )
+
+
+def knock(box: Box, calling: str, called: str = "ECHOCART") -> tuple[int, int, int] | None:
+    """Ask for an association; return (result, source, diagnostic) of its rejection, or None."""
+    with Peer(box.dicom_port) as peer:
+        proposal = [(VERIFICATION, [IMPLICIT])]
+        answer = peer.associate(proposal, calling=calling.encode(), called=called.encode())
+        assert answer[0] in (ACCEPTED, REJECTED)
+        return (answer[7], answer[8], answer[9]) if answer[0] == REJECTED else None
+
+
+def allow(box: Box, machine: str, **given) -> None:
+    title, _, address = machine.partition("@")
+    pairing.allow(box.settings, box.ledger, title, address, given, "test")
+
+
+def may_enter(box: Box, calling: str) -> bool:
+    answer = knock(box, calling)
+    assert answer in (None, NO_SUCH_CALLER)
+    return answer is None
+
+
+def rejected(box: Box) -> list[dict]:
+    return pairing.account(box.settings, box.ledger)["rejected"]
+
+
+def test_anybody_may_send_until_the_first_cart_is_allowed_and_then_only_that_one(box, tmp_path):
+    with box:
+        assert may_enter(box, "STRANGER")
+        allow(box, "CART")
+        assert not may_enter(box, "STRANGER")
+        path = write_object(tmp_path / "a.dcm")
+        (sent,) = send([path], "127.0.0.1", box.dicom_port, "CART")
+        assert sent.outcome is Outcome.STORED
+        assert not may_enter(box, "STRANGER")
+        row = box.wait_for(lambda: [row for row in rejected(box) if row["rejected"] >= 2], "rows")[
+            0
+        ]
+    assert (row["calling_ae"], row["peer"]) == ("STRANGER", "127.0.0.1")
+    assert row["called_ae"] == "ECHOCART"
+    assert row["accepted"] > 0
+    assert row["rejected_at"] >= row["first_at"]
+    assert row["why"] == "no cart is paired with this title"
+
+
+def test_a_cart_is_let_in_at_its_first_try_after_it_was_allowed(box):
+    allow(box, "OTHER")
+    with box:
+        assert not may_enter(box, "CART")
+        allow(box, "CART@127.0.0.0/8")
+        assert may_enter(box, "CART")
+        box.wait_for(lambda: not rejected(box), "nobody to be listed as rejected")
+
+
+def test_a_removed_cart_is_rejected_and_an_empty_list_lets_nobody_in(box):
+    allow(box, "CART")
+    with box:
+        assert may_enter(box, "CART")
+        assert pairing.remove(box.settings, box.ledger, "CART", "", "test") == 0
+        assert not may_enter(box, "CART")
+        assert not may_enter(box, "STRANGER")
+
+
+def test_the_same_title_from_another_address_is_rejected(box):
+    allow(box, "CART@10.1.2.0/24")
+    with box:
+        assert not may_enter(box, "CART")
+        row = box.wait_for(lambda: rejected(box), "the caller to be listed")[0]
+    assert row["why"] == "no cart is paired from this address"
+
+
+def test_whoever_calls_another_title_than_ours_is_rejected(box):
+    with box:
+        assert knock(box, "CART", "ELSEWHERE") == NO_SUCH_CALLED
+        row = box.wait_for(lambda: rejected(box), "the caller to be listed")[0]
+    assert row["why"] == "it calls ELSEWHERE; this box is ECHOCART"
+
+
+@pytest.mark.parametrize("also", ["COMMIT-SERVER", "*"])
+def test_further_titles_of_the_box_are_answered_to(tmp_path, also):
+    with Box(tmp_path, ["scp"], scp=f'also_called = ["{also}"]') as box:
+        assert knock(box, "CART", "COMMIT-SERVER") is None
+
+
+def test_a_cart_that_must_use_tls_is_rejected_on_the_plain_port(tmp_path):
+    extra = '[[cart]]\nname = "c"\ncalling_ae = "CART"\ntls = true\n'
+    files = "".join(f'tls_{name} = "/absent"\n' for name in ("certificate", "key", "ca"))
+    with Box(tmp_path, ["scp"], extra, scp=f"tls_port = 1\n{files}") as box:
+        assert knock(box, "CART") == NO_SUCH_CALLER
+        # Certificates that can't be used must not stop the plain port.
+        assert "no TLS port: use TLS: scp.tls_certificate: /absent: No such file" in box.log("scp")
+
+
+def test_a_destination_may_verify_and_report_and_store_nothing(box):
+    allow(box, "CART")
+    with box:
+        association = AE("PACS").associate(
+            "127.0.0.1",
+            box.dicom_port,
+            contexts=[build_context(uid) for uid in (VERIFICATION, US, PUSH_MODEL)],
+            ae_title="ECHOCART",
+            ext_neg=[build_role(PUSH_MODEL, scu_role=True, scp_role=True)],
+        )
+        taken = {context.abstract_syntax for context in association.accepted_contexts}
+        assert taken == {VERIFICATION, PUSH_MODEL}
+        assert association.send_c_echo().Status == 0
+        answer, _ = association.send_n_event_report(None, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        assert answer.Status == 0x0115  # invalid argument: we never asked
+        answer, _ = association.send_n_action(None, 1, PUSH_MODEL, PUSH_MODEL_INSTANCE)
+        assert answer.Status == 0x0124  # not authorized
+        association.release()
+
+
+def test_carts_of_the_file_and_of_the_ledger_are_merged(tmp_path):
+    extra = '[[cart]]\nname = "room-1"\ncalling_ae = "A"\naddress = "10.0.0.1"\ncommit_port = 104\n'
+    box = Box(tmp_path, ["scp"], extra)
+    allow(box, "A@10.0.0.1", same_association=True)
+    allow(box, "B")
+    account = pairing.account(box.settings, box.ledger)
+    assert [(c["name"], c["commit_port"], c["same_association"]) for c in account["carts"]] == [
+        ("room-1", 104, True),
+        ("B", None, False),
+    ]
+    pairing.remove(box.settings, box.ledger, "A", "10.0.0.1", "test")
+    account = pairing.account(box.settings, box.ledger)
+    assert [item["name"] for item in account["carts"]] == ["B"]
+    history = cart.history(box.ledger)
+    assert [(row["calling_ae"], row["allowed"], row["by"]) for row in history] == [
+        ("A", 0, "test"),
+        ("B", 1, "test"),
+        ("A", 1, "test"),
+    ]
+    with pytest.raises(Exception, match="immutable"):
+        box.ledger.db.execute("DELETE FROM cart")
+
+
+@pytest.mark.parametrize(
+    ("machine", "given", "words"),
+    [
+        ("A\\B", {}, "no backslash"),
+        ("A@nowhere", {}, "IP address or a network"),
+        ("A", {"tls": True}, "no TLS port"),
+        ("A", {"commit_ae": "SEVENTEEN-LETTERS"}, "1 to 16"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_in_words(tmp_path, machine, given, words):
+    box = Box(tmp_path, ["scp"])
+    with pytest.raises(ConfigError, match=words):
+        allow(box, machine, **given)
+    assert cart.history(box.ledger) == []
+
+
+def test_the_narrowest_network_wins_and_ipv4_over_ipv6_is_ipv4():
+    wide = Cart(name="wide", calling_ae="C")
+    net = Cart(name="net", calling_ae="C", address="10.1.0.0/16")
+    one = Cart(name="one", calling_ae="C", address="10.1.2.3", commit_ae="COMMIT")
+    known = Carts((net, one, wide), closed=True)
+    assert known.find("C", "10.1.2.3") == one
+    assert known.find("C", "::ffff:10.1.2.3") == one
+    assert known.find("COMMIT", "10.1.2.3") == one
+    assert known.find("C", "10.1.9.9") == net
+    assert known.find("C", "192.168.0.1") == wide
+    assert known.find("COMMIT", "10.1.9.9") is None
+
+
+def test_invented_titles_can_not_fill_the_ledger_nor_push_out_who_was_let_in(tmp_path):
+    ledger = Box(tmp_path, ["scp"]).ledger
+    cart.note(ledger, [Sighting("CART", "ECHOCART", "10.0.0.1", False)])
+    for start in range(0, 3 * MOST_CALLERS, MOST_CALLERS):
+        strangers = [f"X{number}" for number in range(start, start + MOST_CALLERS)]
+        cart.note(ledger, [Sighting(title, "E", "10.0.0.2", False, "no") for title in strangers])
+    rows = cart.callers(ledger)
+    assert len(rows) == MOST_CALLERS
+    assert "CART" in {row["calling_ae"] for row in rows}
+
+
+def test_a_title_can_not_forge_a_line_of_the_log(box):
+    allow(box, "CART")
+    with box:
+        with Peer(box.dicom_port) as peer:
+            answer = peer.associate([(VERIFICATION, [IMPLICIT])], calling=b"A\nECHO\x1b[0m")
+        assert answer[:1] in (b"", bytes([ABORT]))
+    assert all(line.startswith("echocart-scp: ") for line in box.log("scp").splitlines())
+    assert "\x1b" not in box.log("scp")
+
+
+def echocart(*arguments) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "appliance", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+
+
+def test_the_command_line_allows_lists_and_removes(tmp_path):
+    with Box(tmp_path, ["scp"], scp="archive = true") as box:
+        config = ("--config", box.config)
+        assert "open: anybody may send" in echocart("carts", *config).stdout
+        path = write_object(tmp_path / "a.dcm")
+        send([path], "127.0.0.1", box.dicom_port, "CART 1")
+        done = echocart("carts", "allow", "CART 1@127.0.0.1", "--commit", "104", *config)
+        assert done.stdout == "CART 1 from 127.0.0.1 may send; unknown callers are rejected\n"
+        knock(box, "STRANGER")
+        box.wait_for(lambda: rejected(box), "the stranger to be listed")
+        shown = echocart("carts", *config).stdout
+        assert "CART-1: CART 1 from 127.0.0.1: 1 objects, last 20" in shown
+        assert "storage commitment: to CART 1 at its own address:104" in shown
+        assert "rejected: STRANGER from 127.0.0.1, 1 times, last 20" in shown
+        assert "echocart carts allow 'STRANGER@127.0.0.1'" in shown
+        account = json.loads(echocart("carts", "--json", *config).stdout)
+        assert account["carts"][0]["objects"] == 1
+        done = echocart("carts", "remove", "CART 1@127.0.0.1", *config)
+        assert "nobody may send until one is allowed" in done.stdout
+        done = echocart("carts", "remove", "CART 1@127.0.0.1", *config)
+        assert done.returncode == 1
+        assert "is not paired" in done.stderr
+        done = echocart("carts", "allow", "A", "--commit", "nowhere", *config)
+        assert "names no port" in done.stderr
+
+
+def test_admission_is_decided_for_a_title_before_its_called_title(tmp_path):
+    settings = Box(tmp_path, ["scp"]).settings
+    known = Carts((Cart(name="c", calling_ae="C"),), closed=True)
+    assert admit(settings, known, Call("X", "Y", "1.1.1.1", False)).diagnostic == 3
+    assert admit(settings, known, Call("C", "Y", "1.1.1.1", False)).diagnostic == 7
+    assert admit(settings, known, Call("C", "ECHOCART", "1.1.1.1", False)).cart
