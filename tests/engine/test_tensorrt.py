@@ -35,7 +35,7 @@ class Gpus:
             name="tensorrt",
             precision="f16",
             check=self.check,
-            deadlines=Deadlines(60.0, 0.5),
+            deadlines=Deadlines(120.0, 2.0),
         )
 
 
