@@ -1,13 +1,15 @@
 """How fast a loop becomes masks and EF: the whole engine, its network alone, the straightforward way.
 
 The loop is the 120-frame 640x480 four-chamber loop of pydicom-data where that is installed, else
-the phantom of the tests. All three run in turns in one process.
+the phantom of the tests. All three run in turns in one process; then a box of its own services is
+given loops: when masks can be fetched, what memory the engine takes, whether it slows down.
 """
 
 import shutil
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,11 +18,12 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+import psutil
 import pydicom
 
 from appliance.cine import open_cine
 from appliance.config import Engine
-from appliance.engine.backend import Backend, open_backend
+from appliance.engine.backend import Backend, infer_all, open_backend
 from appliance.engine.worker import Worker
 from appliance.ledger import Ledger, reception, worklist
 from appliance.manifest import Manifest, current_model
@@ -35,6 +38,7 @@ GOAL_S = 2.5  # from claim to sealed analysis on two cores
 GOAL_RATIO = 0.9  # of the network's own rate that the whole engine keeps
 THREADS = 2
 QUICK_RUNS, RUNS = 3, 9
+SHORT_LOOPS = 200  # analysed one after the other, in half a minute to three
 PLAIN_FRAMES = 24  # the straightforward way is timed on some frames only: it is slow
 
 
@@ -51,16 +55,22 @@ def measure(quick: bool) -> list[Figure]:
     cv2.setNumThreads(1)
     manifest = current_model()
     backend = open_backend(manifest, Engine(threads=THREADS))
+    single = open_backend(manifest, Engine(threads=1))
     reference = open_backend(manifest, Engine(backend="onnxruntime", threads=THREADS))
     whole: list[Run] = []
     network: list[float] = []
     plain: list[float] = []
+    one: list[Run] = []
+    one_alone: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         path = _loop(Path(folder))
         for _ in range(QUICK_RUNS if quick else RUNS):
             network.append(_network_rate(path, backend))
             whole.append(_analyse(path, manifest, backend))
             plain.append(_plain_rate(path, reference))
+            one_alone.append(_network_rate(path, single))
+            one.append(_analyse(path, manifest, single))
+        served = _in_a_box(path, QUICK_RUNS if quick else RUNS, 0 if quick else SHORT_LOOPS)
     seconds = statistics.median(run.seconds for run in whole)
     rate = whole[0].frames / seconds
     alone, plain_rate = statistics.median(network), statistics.median(plain)
@@ -74,14 +84,137 @@ def measure(quick: bool) -> list[Figure]:
         figures.plain(f"network alone ({how})", alone, "frames/s"),
         figures.at_least("whole engine over network alone", rate / alone, "", GOAL_RATIO),
         figures.at_least(
-            "whole engine over the straightforward way", rate / plain_rate, "times", 1.0, anchor
+            "whole engine over the straightforward way", rate / plain_rate, "times", 5.0, anchor
         ),
+        *_on_one_thread(one, one_alone, f"{single.name} {single.precision}, 1 thread"),
         figures.plain(
             "claim to the first masks on the page",
             statistics.median(run.first_masks_s for run in whole),
             "s",
         ),
+        *served,
     ]
+
+
+def _on_one_thread(whole: list[Run], alone: list[float], how: str) -> list[Figure]:
+    rate = whole[0].frames / statistics.median(run.seconds for run in whole)
+    network = statistics.median(alone)
+    return [
+        figures.at_least(f"whole engine ({how})", rate, "frames/s", 40.0),
+        figures.plain(f"network alone ({how})", network, "frames/s"),
+        figures.plain("whole engine over network alone, 1 thread", rate / network, ""),
+    ]
+
+
+def _in_a_box(path: Path, runs: int, short_loops: int) -> list[Figure]:
+    """What somebody at the page sees of engine and page as services, and what the engine costs."""
+    box_of = import_module("tests.box").Box
+    phantom = import_module("tests.phantom")
+    put = import_module("tests.faults.test_mutated_loops").put
+    page_of = import_module("tests.webui.reviewbox").Page
+    jpeg = pydicom.uid.JPEGBaseline8Bit
+    with tempfile.TemporaryDirectory() as folder, box_of(Path(folder), ["engine", "webui"]) as box:
+        site = Site(box, page_of(box), put)
+        loop = path.read_bytes()
+        served = [site.serve(loop) for _ in range(runs)]
+        found = [
+            figures.at_most(
+                "last byte to the first masks at the page's address",
+                statistics.median(first for first, _ in served),
+                "s",
+                0.15,
+            ),
+            figures.at_most(
+                "last byte to all 120 masks and EF at the page's address",
+                statistics.median(whole for _, whole in served),
+                "s",
+                1.8,
+            ),
+        ]
+        if not short_loops:
+            return found
+        long = phantom.cine_loop(frames=480, rows=480, columns=640, transfer_syntax=jpeg).bytes()
+        of_120 = site.timings(loop)["total_ms"] / 120
+        of_480 = site.timings(long)["total_ms"] / 480
+        found.append(
+            figures.at_most("a frame's time, 480 frames over 120", of_480 / of_120, "", 1.2)
+        )
+        large = phantom.cine_loop(frames=600, rows=768, columns=1024, transfer_syntax=jpeg)
+        site.timings(large.bytes())
+        short = phantom.cine_loop(frames=16, transfer_syntax=jpeg).bytes()
+        spent, resident = zip(*(site.short(short) for _ in range(short_loops)), strict=True)
+        tenth = max(1, short_loops // 10)
+        growth = resident[-1] - resident[tenth]
+        slower = statistics.median(spent[-tenth:]) / statistics.median(spent[:tenth])
+        return [
+            *found,
+            figures.at_most(
+                "peak memory of the engine, also 600 frames 1024x768", site.peak(), "MB", 600
+            ),
+            figures.at_most(f"memory gained over {short_loops} loops", growth, "MB", 20),
+            figures.at_most(f"time of a loop, after {short_loops} over before", slower, "", 1.2),
+        ]
+
+
+class Site:
+    """A running box that loops are put into, as the receiver does once their last byte is there."""
+
+    def __init__(self, box: Any, page: Any, put: Any) -> None:
+        self._box, self._page, self._put = box, page, put
+        self._count = 0
+
+    def give(self, data: bytes) -> int:
+        """Put a loop into spool and ledger."""
+        self._count += 1
+        return int(self._put(self._box, data, f"1.2.3.{self._count}"))
+
+    def serve(self, data: bytes) -> tuple[float, float]:
+        """Return seconds until the page's address gives the first masks, and all with the EF."""
+        start = time.perf_counter()
+        seq = self.give(data)
+        ledger = self._box.ledger
+        chunk = "SELECT 1 FROM chunk JOIN analysis ON analysis.id = analysis_id WHERE seq = ?"
+        self._until(lambda: ledger.read(chunk, [seq]))
+        self._page.ask(f"/api/loops/{seq}/contours")
+        first = time.perf_counter() - start
+        self._until(lambda: self._settled(seq))
+        self._page.ask(f"/api/loops/{seq}")
+        self._page.ask(f"/api/loops/{seq}/contours")
+        return first, time.perf_counter() - start
+
+    def timings(self, data: bytes) -> dict[str, Any]:
+        """Have a loop analysed and return how long its stages took."""
+        seq = self.give(data)
+        self._until(lambda: self._settled(seq))
+        loop: dict[str, Any] = worklist.loop(self._box.ledger, seq) or {}
+        if not loop.get("analysis"):
+            raise SystemExit(f"the loop was not analysed: {loop.get('reason')}")
+        timings: dict[str, Any] = loop["analysis"]["timings"]
+        return timings
+
+    def short(self, data: bytes) -> tuple[float, float]:
+        """Have a loop analysed; return its ms and the engine's resident memory after it, in MB."""
+        spent = float(self.timings(data)["total_ms"])
+        return spent, self._process().memory_info().rss / 1e6
+
+    def peak(self) -> float:
+        """Return the most memory the engine has had, in MB."""
+        lines = Path(f"/proc/{self._process().pid}/status").read_text().splitlines()
+        return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM:")) * 1024 / 1e6
+
+    def _process(self) -> Any:
+        return psutil.Process(self._box.processes["engine"].pid)
+
+    def _settled(self, seq: int) -> bool:
+        [row] = self._box.ledger.read("SELECT state FROM instance WHERE seq = ?", [seq])
+        return row["state"] not in ("received", "analysing")
+
+    def _until(self, there: Callable[[], Any]) -> None:
+        end = time.monotonic() + 300
+        while not there():
+            if time.monotonic() > end:
+                raise SystemExit("the engine gave no answer in 300 s")
+            time.sleep(0.002)
 
 
 def _loop(folder: Path) -> Path:
@@ -121,8 +254,8 @@ def _network_rate(path: Path, backend: Backend) -> float:
         geometry = find_sector(cine).geometry
         pictures = [letterbox(cine.grey(i), geometry) for i in range(cine.frames)]
     start = time.perf_counter()
-    for picture in pictures:
-        backend.infer(picture)
+    for _ in infer_all(backend, pictures):
+        pass
     return len(pictures) / (time.perf_counter() - start)
 
 

@@ -158,6 +158,10 @@ class Cine:
             self._refusal = (refusal.reason(self),)
         return self._refusal[0]
 
+    def refusal_by_elements(self) -> str | None:
+        """The same by the header alone, in no time."""
+        return refusal.by_elements(self)
+
     def sampled(self, count: int) -> list[int]:
         """At most `count` frame numbers, spread evenly over the loop."""
         spread = np.linspace(0, self.frames - 1, min(count, self.frames))

@@ -66,10 +66,11 @@ _FINE = 1920 * 1200  # pixels; of a larger frame every second pixel each way is 
 
 def reason(cine: Cine) -> str | None:
     """The first reason that holds, or None; decodes a few frames."""
-    return _by_elements(cine) or _by_pixels(cine)
+    return by_elements(cine) or _by_pixels(cine)
 
 
-def _by_elements(cine: Cine) -> str | None:
+def by_elements(cine: Cine) -> str | None:
+    """The first reason that the header alone gives, or None."""
     dataset = cine.header.dataset
     if cine.header.pixel_offset is None:
         return "No image: this object holds a report or measurements, no pictures."
@@ -99,12 +100,12 @@ def _by_contrast(dataset: Dataset) -> str | None:
 def _by_view(dataset: Dataset) -> str | None:
     """What the machine itself says it shows (PS3.3 C.8.5.6); what it doesn't say is looked at."""
     for item in dataset.get("ViewCodeSequence") or ():
-        meaning = text(item, "CodeMeaning")
-        other = any(word in meaning.lower() for word in _NOT_APICAL)
+        meaning = text(item, "CodeMeaning").lower()
+        other = any(word in meaning for word in _NOT_APICAL)
         if other and text(item, "CodeValue") not in _APICAL:
-            return (
-                f"{meaning[:1].upper()}{meaning[1:].lower()}, as the machine says: {_ONLY_APICAL}"
-            )
+            # In known words: the text is the machine's own and may hold anything.
+            known = " ".join(word for word in ("apical", *_NOT_APICAL) if word in meaning)
+            return f"{known.capitalize()}, as the machine says: {_ONLY_APICAL}"
     name = _VIEW_NAMES.get(text(dataset, "ViewName").strip().upper())
     return (
         f"{name[:1].upper()}{name[1:]} view, as the machine says: {_ONLY_APICAL}" if name else None
@@ -185,6 +186,7 @@ def _by_pixels(cine: Cine) -> str | None:
     stacked = np.stack(pictures)
     if cine.is_colour and shows_flow(stacked):
         return COLOUR_DOPPLER
-    if len(pictures) > 1 and is_still(grey_of(stacked)):
+    grey = grey_of(stacked)
+    if len(pictures) > 1 and is_still(grey):
         return _FROZEN
-    return _SEVERAL if shows_several(grey_of(stacked)) else None
+    return _SEVERAL if shows_several(grey) else None

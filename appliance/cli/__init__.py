@@ -92,8 +92,12 @@ def check(config: Config = DEFAULT_CONFIG) -> None:
 def status(
     config: Config = DEFAULT_CONFIG,
     as_json: Annotated[bool, typer.Option("--json", help="for machines, one object")] = False,
+    timings: Annotated[
+        bool, typer.Option("--timings", help="how long each stage of the engine takes")
+    ] = False,
 ) -> None:
     """Show every received instance: state, reason, review, deliveries, times. No patient data."""
+    from appliance import pace
     from appliance.config import load
     from appliance.ledger import Ledger
     from appliance.status import box, in_words, instances
@@ -104,6 +108,11 @@ def status(
         hint = "Start the box once (`echocart run`), or name its file with --config."
         raise ApplianceError("show the status", f"no box has run in {state_dir} yet", hint)
     ledger = Ledger(state_dir)
+    if timings:
+        typer.echo(
+            json.dumps(pace.account(ledger), indent=1) if as_json else "\n".join(pace.table(ledger))
+        )
+        return
     rows = instances(ledger, {item.name for item in settings.destination})
     whole = box(settings, ledger)
     if as_json:

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +21,7 @@ FASTEST: dict[str, tuple[Precision, ...]] = {
     "openvino": ("int8", "bf16"),
     "onnxruntime": ("int8",),
 }
-WARM_UP = 2  # inferences before READY: the first one allocates and picks kernels, 3x slower
+WARM_UP = 6  # inferences before READY: each stream's first one allocates, and is 3x slower
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,20 @@ class Backend(Protocol):
     def infer(self, frame: npt.NDArray[np.uint8]) -> Inference:
         """Label one letterboxed frame, uint8 [rows, columns]; the result owns its memory."""
         ...
+
+
+def infer_all(backend: Backend, frames: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Inference]:
+    """Label frames in order; several at a time on a backend that has a way of its own to.
+
+    Parameters
+    ----------
+    backend
+        One with a method `infer_all` takes a few frames before it gives the first answer.
+    frames
+        uint8 [rows, columns] each, letterboxed.
+    """
+    own = getattr(backend, "infer_all", None)
+    return iter(own(frames)) if own else map(backend.infer, frames)
 
 
 def open_backend(manifest: Manifest, engine: Engine | None = None) -> Backend:
@@ -108,8 +122,7 @@ def warm_up(backend: Backend, manifest: Manifest) -> None:
         When an output hasn't the shape, or a label the value, that the manifest gives.
     """
     frame = np.zeros((manifest.input.rows, manifest.input.columns), np.uint8)
-    for _ in range(WARM_UP):
-        made = backend.infer(frame)
+    *_, made = infer_all(backend, [frame] * WARM_UP)
     shapes = {
         "labels": made.labels.shape,
         "confidence": made.confidence.shape,

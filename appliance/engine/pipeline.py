@@ -1,35 +1,45 @@
 """One loop through the network: decoding runs ahead of it, tidying and storing run behind it.
 
 Three threads, each stage on one of them only: reader (decode, letterbox), caller (infer), writer
-(post, store). All of them spend their time in code that releases the interpreter's lock.
+(look, post, store). All of them spend their time in code that releases the interpreter's lock; the
+network's own threads compute several frames at a time meanwhile (`infer_all`).
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import chain, islice, repeat
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from appliance.cine import Cine, FrameError
-from appliance.engine.backend import Backend, Inference
-from appliance.engine.quality import FrameShape, frame_shape
+from appliance.engine.backend import Backend, Inference, infer_all
+from appliance.engine.quality import STRUCTURES, FrameShape, frame_shape
 from appliance.engine.smoothing import voted
-from appliance.masks import LabelMap, encode_certainty, encode_chunk, tidy
+from appliance.masks import LabelMap, encode_certainty, encode_chunk, outline, tidy
 from appliance.measures.chambers import FrameMeasures, frame_measures
 from appliance.sector import Sector
 from appliance.sector.geometry import letterbox
 
-CHUNK = 8  # frames stored at a time: a quarter of a second of loop, 12 kB
+FIRST = 4  # frames stored at once, so that outlines show early; fewer tell no heart from noise
+CHUNK = 8  # frames stored at a time from then on: a quarter of a second of loop, 12 kB
 AHEAD = 8  # frames decoded before they are needed: 1.2 MB
 BEHIND = 2  # chunks waiting to be stored before inference waits for the disk
 
 _T = TypeVar("_T")
 _R = TypeVar("_R")
+
+
+class _End:
+    """Behind the last picture: None is a damaged one."""
+
+
+_END = _End()
 
 
 @dataclass(frozen=True)
@@ -57,13 +67,24 @@ class Stages:
     spent: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time inside to a stage. A stage belongs to one thread."""
+    def stage(self, name: str, within: str = "") -> Iterator[None]:
+        """Add the time inside to a stage. A stage belongs to one thread.
+
+        Parameters
+        ----------
+        name
+            Of the stage.
+        within
+            The stage it is part of, if any, which doesn't get that time too.
+        """
         start = time.perf_counter()
         try:
             yield
         finally:
-            self.spent[name] = self.spent.get(name, 0.0) + 1000 * (time.perf_counter() - start)
+            spent = 1000 * (time.perf_counter() - start)
+            self.spent[name] = self.spent.get(name, 0.0) + spent
+            if within:
+                self.spent[within] = self.spent.get(within, 0.0) - spent
 
 
 def run(
@@ -75,6 +96,7 @@ def run(
     mm_per_px: float | None = None,
     *,
     voting: bool = False,
+    admit: Callable[[], None] | None = None,
 ) -> list[Frame]:
     """Label every frame of a loop.
 
@@ -87,11 +109,15 @@ def run(
     publish
         Gets each chunk in order, on the writer's thread; what it raises ends the run.
     stages
-        Is given the time of the stages decode, letterbox, infer, post and store.
+        Is given the time of the stages decode, letterbox, wait (for these two), infer, post and
+        store.
     mm_per_px
         Side of a map pixel; None when the calibration isn't trusted.
     voting
         Whether masks are voted over neighbouring frames.
+    admit
+        Called on the writer's thread while the first frames are computed, before anything is
+        published; what it raises ends the run.
 
     Returns
     -------
@@ -101,15 +127,17 @@ def run(
     Raises
     ------
     BackendError
-        When the network fails; whatever `publish` raises.
+        When the network fails; whatever `publish` or `admit` raises.
     """
     reader = _Reader(cine, sector, stages)
     writer = _Writer(sector, publish, stages, mm_per_px)
     found: list[Frame] = []
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
+        pictures = _ahead(reading, reader.read, range(cine.frames), AHEAD)
+        inferences = _infer(pictures, backend, stages)
         try:
-            pictures = _ahead(reading, reader.read, range(cine.frames), AHEAD)
-            inferences = _infer(pictures, backend, stages)
+            if admit:
+                writer.admitted = writing.submit(admit)
             chunks = _chunks(voted(inferences) if voting else inferences)
             for frames in _ahead(writing, writer.write, chunks, BEHIND):
                 found.extend(frames)
@@ -117,6 +145,8 @@ def run(
             for pool in (reading, writing):
                 pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            inferences.close()  # what the network has begun is waited for: the next loop needs it
     return found
 
 
@@ -157,9 +187,12 @@ class _Writer:
         self._before: LabelMap | None = None
         self._before_two: LabelMap | None = None
         self._next = 0
+        self.admitted: Future[None] | None = None
 
     def write(self, inferences: list[Inference | None]) -> tuple[Frame, ...]:
         """Tidy, measure and publish the next chunk."""
+        if self.admitted:
+            self.admitted.result()
         with self._stages.stage("post"):
             labels = np.zeros((len(inferences), *self._fan.shape), np.uint8)
             frames = tuple(
@@ -178,6 +211,7 @@ class _Writer:
         if inference is None:
             return Frame(None, None)
         out[:] = tidy(inference.labels)
+        outlines = {label: outline(out, label) for label in STRUCTURES}
         shape = frame_shape(
             out,
             inference.confidence,
@@ -187,28 +221,45 @@ class _Writer:
             raw=inference.labels,
             certainty=inference.certainty,
             mm_per_px=self._mm_per_px,
+            outlines=outlines,
         )
         self._before_two, self._before = self._before, out
-        return Frame(frame_measures(out, self._fan), shape)
+        return Frame(frame_measures(out, self._fan, outlines), shape)
 
 
 def _infer(
-    pictures: Iterable[npt.NDArray[np.uint8] | None], backend: Backend, stages: Stages
-) -> Iterator[Inference | None]:
-    for picture in pictures:
-        with stages.stage("infer"):
-            found = None if picture is None else backend.infer(picture)
-        yield found
+    pictures: Iterator[npt.NDArray[np.uint8] | None], backend: Backend, stages: Stages
+) -> Generator[Inference | None, None, None]:
+    damaged: deque[bool] = deque()  # of each frame taken and not answered yet
+
+    def readable() -> Iterator[npt.NDArray[np.uint8]]:
+        while True:
+            with stages.stage("wait", within="infer"):
+                picture = next(pictures, _END)
+            if isinstance(picture, _End):
+                return
+            damaged.append(picture is None)
+            if picture is not None:
+                yield picture
+
+    answers = infer_all(backend, readable())
+    with closing(answers) if isinstance(answers, Generator) else nullcontext():
+        while True:
+            with stages.stage("infer"):
+                found = next(answers, None)
+            if found is None:
+                break
+            while damaged.popleft():
+                yield None
+            yield found
+    yield from (None for _ in damaged)
 
 
-def _chunks(inferences: Iterable[Inference | None]) -> Iterator[list[Inference | None]]:
-    chunk: list[Inference | None] = []
-    for inference in inferences:
-        chunk.append(inference)
-        if len(chunk) == CHUNK:
-            yield chunk
-            chunk = []
-    if chunk:
+def _chunks(inferences: Iterator[Inference | None]) -> Iterator[list[Inference | None]]:
+    for size in chain((FIRST, CHUNK - FIRST), repeat(CHUNK)):
+        chunk = list(islice(inferences, size))
+        if not chunk:
+            return
         yield chunk
 
 

@@ -68,10 +68,7 @@ class Publisher:
         if self._stopping() or not analysis.renew(self._ledger, self._claim, self._lease_s):
             raise Interrupted
         self._held.append(chunk)
-        self._seen += len(chunk.frames)
-        self._shapes += [frame.shape for frame in chunk.frames if frame.shape is not None]
-        passed = judge(self._shapes, self._seen, asked=self._asked).passed
-        if self.analysis_id is None and passed:
+        if self.analysis_id is None and self._looks_like_a_heart(chunk):
             self.analysis_id = analysis.open(self._ledger, self._claim, self._opened)
         if self.analysis_id is not None:
             self._flush(self.analysis_id)
@@ -82,6 +79,12 @@ class Publisher:
             self.analysis_id = analysis.open(self._ledger, self._claim, self._opened)
         self._flush(self.analysis_id)
         return self.analysis_id
+
+    def _looks_like_a_heart(self, chunk: Chunk) -> bool:
+        """Judge what was seen so far; asked until it does, and no more then."""
+        self._seen += len(chunk.frames)
+        self._shapes += [frame.shape for frame in chunk.frames if frame.shape is not None]
+        return judge(self._shapes, self._seen, asked=self._asked).passed
 
     def _flush(self, analysis_id: int) -> None:
         for chunk in self._held:

@@ -11,10 +11,11 @@ heart in another view, drawn air and speckle, hearts turned by 90 and 180 degree
 people: a site's refused and accepted loops are what will move them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -136,6 +137,7 @@ def frame_shape(
     raw: LabelMap | None = None,
     certainty: npt.NDArray[np.uint8] | None = None,
     mm_per_px: float | None = None,
+    outlines: Mapping[int, npt.NDArray[np.int32]] | None = None,
 ) -> FrameShape:
     """Look at one tidied label map.
 
@@ -153,9 +155,11 @@ def frame_shape(
         uint8 [rows/4, columns/4], of the network.
     mm_per_px
         Side of a map pixel; None when the calibration isn't trusted.
+    outlines
+        `masks.outline` of each structure, where the caller has them already.
     """
     cavity = labels == LV
-    outlines = {label: outline(labels, label) for label in STRUCTURES}
+    outlines = outlines or {label: outline(labels, label) for label in STRUCTURES}
     border = outlines[LV]
     pixels = {label: float(np.count_nonzero(labels == label)) for label in STRUCTURES}
     wall = float(touching(labels, MYOCARDIUM, border).mean()) if len(border) else 0.0
@@ -287,7 +291,8 @@ def _within(value: float, limits: tuple[float, float]) -> bool:
 
 def _height(labels: LabelMap, label: int) -> float:
     """Mean row of a structure, counted from the probe; -1 when it is absent."""
-    rows = np.count_nonzero(labels == label, axis=1)
+    found = (labels == label).view(np.uint8)
+    rows = cv2.reduce(found, 1, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel()
     total = int(rows.sum())
     return float((rows * np.arange(len(rows))).sum()) / total if total else -1.0
 

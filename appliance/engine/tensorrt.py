@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from appliance.config import Engine
 from appliance.engine import tensorrt_probe
-from appliance.engine.backend import Backend, Inference, may_use
+from appliance.engine.backend import Backend, Inference, infer_all, may_use
 from appliance.engine.isolated import Isolated
 from appliance.engine.parity import Parity
 from appliance.engine.tensorrt_build import build_plan
@@ -217,7 +217,7 @@ class WithCpu:
         """
         gpu = self._gpu
         if gpu is None:
-            yield from map(self._cpu.infer, frames)
+            yield from infer_all(self._cpu, frames)
             return
         try:
             yield from gpu.infer_all(frames)

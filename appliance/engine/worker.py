@@ -146,17 +146,22 @@ class Worker:
         stages = Stages()
         with open_cine(self._spool.object_path(claim.sha256)) as cine:
             with stages.stage("look"):
-                refusal = cine.refusal() or self._too_short(cine)
-                if refusal:
+                if refusal := cine.refusal_by_elements() or self._too_short(cine):
                     raise _Refused(refusal)
-                sector = find_sector(cine)
+                sector = _sector(cine)
                 scale = calibration(cine, sector)
-            with stages.stage("view"):
-                self._must_be_apical(claim, cine, sector)
             mm_per_px = mm_per_map_px(scale, sector)
             publisher = self._publisher(claim, cine, sector, scale)
+
+            def admit() -> None:
+                with stages.stage("view"):
+                    _must_be_grey(cine)
+                    self._must_be_apical(claim, cine, sector)
+
             frames = run_pipeline(
-                *(cine, sector, self._backend, publisher, stages, mm_per_px), voting=self._voting
+                *(cine, sector, self._backend, publisher, stages, mm_per_px),
+                voting=self._voting,
+                admit=admit,
             )
             shapes = [frame.shape for frame in frames if frame.shape is not None]
             quality = judge(shapes, len(frames), asked=bool(claim.view))
@@ -295,6 +300,21 @@ def _turn(ledger: Ledger, choice: Choice, worker: Worker, stop: Stop) -> None:
 def _words(manifest: Manifest, backend: Backend) -> str:
     gpu = f" ({backend.state})" if isinstance(backend, WithCpu) else ""
     return f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}{gpu}"
+
+
+def _sector(cine: Cine) -> Sector:
+    """Find the fan; where there is none, what is wrong with the pictures is the better reason."""
+    try:
+        return find_sector(cine)
+    except (CineError, SectorError):
+        _must_be_grey(cine)
+        raise
+
+
+def _must_be_grey(cine: Cine) -> None:
+    """Refuse by a few of the pictures: flow, a still, several side by side, none readable."""
+    if refusal := cine.refusal():
+        raise _Refused(refusal)
 
 
 def _damaged(frames: Sequence[Frame]) -> list[int]:

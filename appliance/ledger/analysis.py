@@ -10,7 +10,7 @@ from sqlite_utils import Database
 from appliance.errors import LedgerError
 from appliance.ledger import event, lease
 from appliance.ledger.clock import utc_now
-from appliance.ledger.connection import Ledger, insert
+from appliance.ledger.connection import Ledger, Row, insert
 
 TRIES = 3  # after so many failed leases a loop is set aside for a person, never dropped
 _MORE_TRIES = "It is tried again."
@@ -65,14 +65,18 @@ class Opened:
 
 
 def claim(ledger: Ledger, owner: str, lease_s: float) -> Claim | None:
-    """Lease the newest waiting instance, or return None when nothing waits.
+    """Lease the waiting instance that somebody waits for most, or return None when nothing waits.
 
-    The newest first: the loop just recorded is the one somebody stands in front of.
+    First what is open on a page (`put_in_view`), then what has never been analysed, the newest
+    first: the loop just recorded is the one somebody stands in front of. Last what has masks
+    already and is to get new ones.
     """
     with ledger.transaction() as db:
         row = db.conn.execute(
-            f"SELECT id, seq, tries FROM job WHERE state = 'queued' AND {lease.free_row('job')}"
-            " ORDER BY tries, seq DESC LIMIT 1",
+            "SELECT id, job.seq AS seq, tries FROM job LEFT JOIN in_view ON in_view.seq = job.seq"
+            f" WHERE state = 'queued' AND {lease.free_row('job')}"
+            " ORDER BY tries, in_view.seq IS NULL, EXISTS (SELECT 1 FROM analysis"
+            " WHERE analysis.seq = job.seq AND analysis.state = 'sealed'), job.seq DESC LIMIT 1",
             lease.parameters(),
         ).fetchone()
         if row is None:
@@ -81,6 +85,7 @@ def claim(ledger: Ledger, owner: str, lease_s: float) -> Claim | None:
             _quarantine(db, row["id"], row["seq"], "the analysis was cut short each time")
             return None
         lease.take(db, "job", row["id"], owner, lease_s)
+        db.conn.execute("DELETE FROM in_view WHERE seq = ?", [row["seq"]])
         event.set_state(db, row["seq"], "analysing")
         sha256 = db.table("instance").get(row["seq"])["sha256"]
         said = db.conn.execute(
@@ -89,6 +94,34 @@ def claim(ledger: Ledger, owner: str, lease_s: float) -> Claim | None:
         ).fetchone()
     view = said["view"] if said else ""
     return Claim(row["id"], row["seq"], row["tries"] + 1, sha256, owner, view)
+
+
+def put_in_view(ledger: Ledger, seq: int) -> None:
+    """Have a waiting instance analysed next: somebody looks at it now."""
+    if ledger.read_one("SELECT 1 FROM in_view WHERE seq = ?", [seq]):
+        return
+    with ledger.transaction() as db:
+        db.conn.execute("INSERT OR IGNORE INTO in_view (seq, at) VALUES (?, ?)", [seq, utc_now()])
+
+
+def behind(ledger: Ledger) -> int:
+    """Return how many instances wait for the engine, the one in its hands not counted."""
+    [row] = ledger.read(
+        f"SELECT count(*) AS waiting FROM job WHERE state = 'queued' AND {lease.free_row('job')}",
+        lease.parameters(),
+    )
+    return int(row["waiting"])
+
+
+def latest_timings(ledger: Ledger, limit: int = 50) -> list[Row]:
+    """Return of the newest sealed analyses, newest first: engine, precision, timings, timing."""
+    rows = ledger.read(
+        "SELECT engine, precision, timings, timing FROM analysis WHERE state = 'sealed'"
+        " ORDER BY id DESC LIMIT ?",
+        [limit],
+    )
+    read = ("timings", "timing")
+    return [{**row, **{name: json.loads(row[name]) for name in read}} for row in rows]
 
 
 def recover(ledger: Ledger) -> int:
@@ -169,14 +202,16 @@ def add_chunk(
     """Record that the label maps of some frames, and how certain they are, are in the spool."""
     with ledger.transaction() as db:
         must_hold(db, claim)
-        db.table("chunk").insert(
+        insert(
+            db,
+            "chunk",
             {
                 "analysis_id": analysis_id,
                 "first_frame": first_frame,
                 "frame_count": frame_count,
                 "sha256": sha256,
                 "certainty_sha256": certainty_sha256,
-            }
+            },
         )
         event.record(db, claim.seq, "analysis", "chunk")
 

@@ -301,8 +301,26 @@ def _patient(db: Database) -> None:
     db.execute("CREATE INDEX instance_patient ON instance (patient_id, seq)")
 
 
+@migrations(name="0017_in_view")
+def _in_view(db: Database) -> None:
+    # Waiting loops that somebody has opened on a page: the engine takes these first.
+    _create(
+        db,
+        "in_view",
+        "seq",
+        {"seq": int, "at": str},
+        foreign_keys=[("seq", "instance", "seq")],
+    )
+
+
 @migrations(name="0020_engine_state")
 def _engine_state(db: Database) -> None:
     # One row: what draws the masks now. History is in the analyses.
     text = dict.fromkeys(["model", "backend", "precision", "detail", "at"], str)
     _create(db, "engine_state", "id", {"id": int, **text})
+
+
+@migrations(name="0021_newest")
+def _newest(db: Database) -> None:
+    # Which of many objects of one UID is current is asked for every row that is shown.
+    db.execute("CREATE INDEX instance_newest ON instance (sop_instance_uid, arrival, seq)")

@@ -139,7 +139,9 @@ def disks(labels_iso: LabelMap) -> Disks | None:
 
 
 def frame_measures(
-    labels_iso: LabelMap, visible: npt.NDArray[np.bool_] | None = None
+    labels_iso: LabelMap,
+    visible: npt.NDArray[np.bool_] | None = None,
+    outlines: Mapping[int, npt.NDArray[np.int32]] | None = None,
 ) -> FrameMeasures:
     """Measure one label map.
 
@@ -150,14 +152,17 @@ def frame_measures(
         through `isotropic`.
     visible
         bool [rows, columns], the fan on that map; the whole map when absent.
+    outlines
+        `masks.outline` of each structure, where the caller has them already.
     """
     areas = {label: float(np.count_nonzero(labels_iso == label)) for label in (LV, MYOCARDIUM, LA)}
     if not areas[LV]:
         return FrameMeasures(0.0, areas[LA], areas[MYOCARDIUM], 0.0, 0.0, 0.0, cut_at_edge=False)
-    border, shown = outline(labels_iso, LV), _well_inside(labels_iso.shape, visible)
+    lines = outlines or {label: outline(labels_iso, label) for label in (LV, LA)}
+    border, shown = lines[LV], _well_inside(labels_iso.shape, visible)
     base = _mitral_midpoint(labels_iso, border)
     found = None if base is None else _disks(labels_iso, border, base, _farthest(border, base))
-    atrium = outline(labels_iso, LA)
+    atrium = lines[LA]
     mouth_to_roof = 0.0 if base is None else _atrial_length(labels_iso, atrium, base)
     return FrameMeasures(
         lv_area=areas[LV],
@@ -198,9 +203,13 @@ def isotropic(labels_source: LabelMap, aspect: float) -> LabelMap:
 
 def touching(labels: LabelMap, label: int, points: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
     """Tell for each (x, y) point, int32 [n, 2], whether a structure lies within 1 px."""
-    mask = (labels == label).view(np.uint8)
+    if not len(points):
+        return np.zeros(0, np.bool_)
+    x, y, width, height = cv2.boundingRect(points)
+    left, top = max(0, x - 1), max(0, y - 1)
+    mask = (labels[top : y + height + 1, left : x + width + 1] == label).view(np.uint8)
     near = cv2.dilate(mask, np.ones((_REACH, _REACH), np.uint8))
-    found: npt.NDArray[np.bool_] = near[points[:, 1], points[:, 0]] > 0
+    found: npt.NDArray[np.bool_] = near[points[:, 1] - top, points[:, 0] - left] > 0
     return found
 
 
@@ -235,7 +244,8 @@ def _disks(labels: LabelMap, border: npt.NDArray[np.int32], base: _Points, apex:
     length = _extent(base, apex)
     direction = (apex - base) / max(length - 1.0, 1e-9)
     (left, top), (right, bottom) = border.min(axis=0), border.max(axis=0)
-    y, x = np.nonzero(labels[top : bottom + 1, left : right + 1] == LV)
+    mask = (labels[top : bottom + 1, left : right + 1] == LV).view(np.uint8)
+    x, y = cv2.findNonZero(mask).reshape(-1, 2).T
     along = (x + left - base[0]) * direction[0] + (y + top - base[1]) * direction[1] + 0.5
     slices = np.histogram(along, bins=_DISKS, range=(0.0, length))[0]
     return Disks(length, slices / (length / _DISKS))

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, jsonify, render_template, url_for
 from flask.wrappers import Response
 
-from appliance import metrics
+from appliance import metrics, pace
 from appliance.ledger import engine_state, worklist
 from appliance.webui import words
 from appliance.webui.app import here
@@ -24,7 +24,9 @@ def worklist_page() -> str:
     """Show the studies, those that need eyes first, then the newest."""
     # Read before the rows: what comes in between is fetched once more, never missed.
     version = worklist.version(here().ledger)
-    engine = engine_state.problem(engine_state.get(here().ledger))
+    ledger = here().ledger
+    said = (engine_state.problem(engine_state.get(ledger)), pace.problem(ledger))
+    engine = " ".join(filter(None, said))
     shown = list(studies())
     return render_template("worklist.html", studies=shown, version=version, engine=engine)
 

@@ -10,6 +10,7 @@ from flask.wrappers import Response
 from appliance import labels
 from appliance.cine import Timing, open_cine
 from appliance.errors import CineError, Part10Error
+from appliance.ledger import analysis as analyses
 from appliance.ledger import worklist
 from appliance.webui import beside, pictures, words
 from appliance.webui.app import Refused, here
@@ -59,6 +60,8 @@ def loop_state(seq: int) -> Response:
 def state(loop: dict[str, Any]) -> dict[str, Any]:
     """Describe a loop for the viewer."""
     ledger = here().ledger
+    if loop["state"] == "received":
+        analyses.put_in_view(ledger, loop["seq"])
     version = worklist.version(ledger)
     # Read before what is shown of reviews: a decision in between is refused, never missed.
     decided = worklist.reviews(ledger, loop["seq"])
@@ -112,7 +115,8 @@ def _neighbours(seq: int, siblings: list[dict[str, Any]]) -> tuple[str | None, s
 
 def _progress(loop: words.Row, analysis: words.Row | None) -> str:
     if loop["state"] == "received":
-        return "Waiting to be measured."
+        others = analyses.behind(here().ledger) - 1
+        return "Waiting to be measured." + (f" So are {others} others." if others > 1 else "")
     if loop["state"] == "analysing":
         return "Being measured." if analysis is None else "Being measured: contours appear."
     return ""

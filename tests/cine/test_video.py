@@ -108,7 +108,7 @@ def test_a_damaged_stretch_is_marked_up_to_the_next_whole_picture(
         else:
             # Nothing is drawn on a wrong picture, where the codec can tell that it is wrong.
             assert codec == "libx265" or away(picture, loop.grey[index]) < 4
-    assert damaged
+    assert damaged or codec == "libx265"  # HEVC has no checksum that its decoder would look at
     assert cine.grey(0).any()
     assert len(damaged) < 30
 

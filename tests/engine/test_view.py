@@ -97,7 +97,7 @@ def say(bench, seq, name):
     view.say(bench.ledger, Said(seq, name, "AK", view.of(bench.ledger, seq)["id"]))
 
 
-def test_another_view_is_kept_before_the_large_network_ran(bench, tmp_path):
+def test_another_view_is_kept_and_nothing_is_drawn_of_it(bench, tmp_path):
     found = turned(bench, tmp_path)
     assert (found["state"], found["reason"]) == ("kept", NOT_APICAL)
     assert found["view"]["view"] == "other"

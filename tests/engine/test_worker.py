@@ -39,7 +39,7 @@ def test_a_loop_becomes_masks_of_all_frames_and_an_ef(bench, tmp_path):
         both = ((mine == 1) & (truth == 1)).sum()
         assert 2 * both / ((mine == 1).sum() + (truth == 1).sum()) > 0.9
     assert [chunk["frame_count"] for chunk in worklist.chunks(bench.ledger, made["id"])] == (
-        [8, 8, 8, 8, 8, 2]
+        [4, 4, 8, 8, 8, 8, 2]
     )
 
 
@@ -92,7 +92,7 @@ def test_no_outline_of_what_is_no_heart_is_ever_stored(bench, shared_data):
     bench.worker.work_once()
     found = bench.loop(seq)
     assert found["state"] == "kept"
-    assert found["reason"].startswith("No apical heart")
+    assert found["reason"].startswith("No apical four- or two-chamber view")
     assert worklist.latest_analysis(bench.ledger, seq) is None
 
 
@@ -311,3 +311,35 @@ def test_killed_at_any_moment_the_engine_comes_back_and_finishes(tmp_path):
         assert sorted(row["seq"] for row in sealed) == sorted(seqs)
         assert box.stop("engine") == 0
         assert "Traceback" not in box.log("engine")
+
+
+def claimed(bench):
+    found = analysis.claim(bench.ledger, "engine-test", 60)
+    return found and found.seq
+
+
+def test_the_loop_in_view_comes_first_then_the_newest_and_new_masks_for_old_ones_last(
+    bench, tmp_path
+):
+    analysed = bench.receive(write(tmp_path, frames=16))
+    assert bench.worker.work_once()
+    with bench.ledger.transaction() as db:
+        db.execute("UPDATE job SET state = 'queued', tries = 0 WHERE seq = ?", [analysed])
+    loops = [bench.receive(write(tmp_path, frames=9, seed=seed)) for seed in range(3)]
+    analysis.put_in_view(bench.ledger, loops[1])
+    analysis.put_in_view(bench.ledger, loops[1])
+    assert analysis.behind(bench.ledger) == 4
+    order = [claimed(bench) for _ in range(5)]
+    assert order == [loops[1], loops[2], loops[0], analysed, None]
+    assert analysis.behind(bench.ledger) == 0
+    assert bench.ledger.read("SELECT * FROM in_view") == []
+
+
+def test_an_old_analysis_that_is_looked_at_comes_before_a_new_loop(bench, tmp_path):
+    analysed = bench.receive(write(tmp_path, frames=16))
+    assert bench.worker.work_once()
+    with bench.ledger.transaction() as db:
+        db.execute("UPDATE job SET state = 'queued', tries = 0 WHERE seq = ?", [analysed])
+    bench.receive(write(tmp_path, frames=9, seed=1))
+    analysis.put_in_view(bench.ledger, analysed)
+    assert claimed(bench) == analysed

@@ -125,11 +125,12 @@ def test_speckle_that_stands_still_is_not_taken_for_text(size):
 
 
 def test_a_fan_that_is_not_certain_is_refused(tmp_path):
-    still = np.zeros((1, 360, 480), np.uint8)
-    cv2.putText(still[0], "DOE", (20, 200), 0, 6, 255, 30)
+    moving = np.zeros((9, 360, 480), np.uint8)
+    for index, picture in enumerate(moving):
+        cv2.circle(picture, (200 + 9 * index, 180), 90, 120, -1)
     loop = cine_loop(frames=9)
     dataset = loop.dataset
-    dataset.PixelData = np.repeat(still, 9, axis=0).tobytes()
+    dataset.PixelData = moving.tobytes()
     loop.write(tmp_path / "loop.dcm")
     with pytest.raises(Refused, match=r"fan (ends|can be found)"):
         scrubbed(tmp_path / "loop.dcm")

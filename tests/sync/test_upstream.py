@@ -33,7 +33,10 @@ from tests.sync.material import STRUCTURES, analysed, masks_of, saved
 CANARY = "KANARIENVOGEL"
 _TEXT = ("LO", "SH", "ST", "LT", "UT", "PN", "UC", "AE", "UR")
 # Without these a loop is none, or is refused before it is looked at.
-_NEEDED = ("SpecificCharacterSet", "PhotometricInterpretation", "Modality", "PatientOrientation")
+_NEEDED = (
+    *("SpecificCharacterSet", "PhotometricInterpretation", "Modality", "PatientOrientation"),
+    "ContrastBolusAgent",  # a loop with any is kept, and no correction of it can leave
+)
 _STANDARD_UID = "1.2.840.10008."
 
 

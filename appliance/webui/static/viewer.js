@@ -9,6 +9,7 @@ import * as pending from './pending.js';
 import { View } from './view.js';
 
 const POLL_MS = 1000;
+const SOON_MS = 100; // somebody waits for the first outlines
 const HEAD_START_MS = 300;
 const GUARD_MS = 500; // the second half of a double tap must not accept the next loop
 
@@ -248,7 +249,8 @@ async function hold() {
 
 async function poll() {
   for (;;) {
-    await pause(POLL_MS);
+    const waiting = ['received', 'analysing'].includes(view.state.state) && !view.state.analysis;
+    await pause(waiting ? SOON_MS : POLL_MS);
     if (sending) continue;
     try {
       const now = (await getJSON('/api/version')).version;
