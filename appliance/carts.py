@@ -8,6 +8,7 @@ from appliance.config import Cart, DicomPeer, Settings
 from appliance.ledger import Ledger, cart
 from appliance.ledger.connection import Row
 
+NOT_PAIRED = "no cart is paired"  # how the reason begins that pairing would mend
 CALLING_AE_NOT_RECOGNIZED = 3  # PS3.8 9.3.4, source 1: DICOM UL service-user
 CALLED_AE_NOT_RECOGNIZED = 7
 
@@ -98,7 +99,7 @@ def admit(settings: Settings, carts: Carts, call: Call) -> Admission:
     reports = item is None and _is_destination(settings, call.calling_ae)
     if item is None and carts.closed and not reports:
         where = "from this address" if carts.known_title(call.calling_ae) else "with this title"
-        return Admission(f"no cart is paired {where}", CALLING_AE_NOT_RECOGNIZED)
+        return Admission(f"{NOT_PAIRED} {where}", CALLING_AE_NOT_RECOGNIZED)
     if item and item.tls and not call.tls:
         return Admission("this cart must use the TLS port", CALLING_AE_NOT_RECOGNIZED)
     own = {settings.box.ae_title, *settings.scp.also_called}

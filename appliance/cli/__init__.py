@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from appliance import __version__
 from appliance.cli import carts, engine, model, space, tls
-from appliance.cli.common import DEFAULT_CONFIG, Config
+from appliance.cli.common import DEFAULT_CONFIG, Config, printable
 from appliance.errors import ApplianceError
 
 app = typer.Typer(
@@ -183,7 +184,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         sent = ", ".join(_delivery(item) for item in row["deliveries"])
         here = f"kept in {row['kept_in']}, removed here" if row["purged_at"] else ""
         parts = [row["state"], row["reason"], here, review if row["analysis"] else "", sent]
-        typer.echo(f"{row['seq']:>6}  {row['received_at']}  {row['SOPInstanceUID']}")
+        typer.echo(f"{row['seq']:>6}  {row['received_at']}  {printable(row['SOPInstanceUID'])}")
         typer.echo(f"        {' · '.join(part for part in parts if part)}")
     typer.echo(f"{len(rows)} instance{'s' if len(rows) != 1 else ''}")
 
@@ -200,6 +201,13 @@ def main() -> None:
         app()
     except ApplianceError as error:
         typer.echo(f"echocart: {error}", err=True)
+        sys.exit(1)
+    except sqlite3.Error as error:
+        typer.echo(
+            f"echocart: use the ledger: {error}. Free some space below box.state_dir if the disk"
+            " is full, then try again; `echocart check` looks at the rest.",
+            err=True,
+        )
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -1,11 +1,13 @@
 """`echocart carts`: who may send, who was rejected, who waits for a storage commitment report."""
 
 import json
+import os
+import shlex
 from typing import Annotated, Any
 
 import typer
 
-from appliance.cli.common import DEFAULT_CONFIG, Config, person
+from appliance.cli.common import DEFAULT_CONFIG, Config, person, printable
 from appliance.errors import ApplianceError
 
 app = typer.Typer(
@@ -25,6 +27,9 @@ def carts(
 ) -> None:
     """Show the paired carts, what they sent, the callers rejected, and reports that wait."""
     if context.invoked_subcommand:
+        source = context.get_parameter_source("config")
+        if source and source.name == "COMMANDLINE":
+            os.environ["ECHOCART_CONFIG"] = str(config)  # of the subcommand, too
         return
     from appliance.config import load
     from appliance.ledger import Ledger
@@ -107,6 +112,8 @@ def _commit(text: str | None) -> dict[str, Any]:
 
 
 def _print(shown: dict[str, Any]) -> None:
+    from appliance.carts import NOT_PAIRED
+
     if not shown["closed"]:
         typer.echo("open: anybody may send, until the first cart is allowed")
     elif not shown["carts"]:
@@ -124,11 +131,13 @@ def _print(shown: dict[str, Any]) -> None:
         what = f"report to {item['calling_ae']} about {item['objects']} objects waits"
         typer.echo(f"{what} since {item['requested_at']}{problem}")
     for item in shown["rejected"]:
-        title = item["calling_ae"] or "a TLS connection"
+        title = printable(item["calling_ae"]) or "a TLS connection"
         times = f"{item['rejected']} times, last {item['rejected_at']}"
         typer.echo(f"rejected: {title} from {item['peer']}, {times}: {item['why']}")
-        if item["calling_ae"]:
-            typer.echo(f"  echocart carts allow '{item['calling_ae']}@{item['peer']}'")
+        if item["calling_ae"] and item["why"].startswith(NOT_PAIRED):
+            # Quoted: whoever calls chooses the title that a person is to copy into a shell.
+            machine = shlex.quote(f"{item['calling_ae']}@{item['peer']}")
+            typer.echo(f"  echocart carts allow {machine}")
 
 
 def _clock(item: dict[str, Any]) -> str:

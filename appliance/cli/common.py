@@ -14,6 +14,11 @@ Config = Annotated[
 ]
 
 
+def printable(text: str) -> str:
+    """Return a machine's text as a terminal may show it: control characters as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def person() -> str:
     """Who types this: behind sudo, the person and not root."""
     import getpass

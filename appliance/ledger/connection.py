@@ -1,5 +1,6 @@
 """The ledger's file: opening it, transactions that can race, waiting for somebody else's change."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,9 @@ class Ledger:
         self._local = threading.local()
         try:
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
+            # It holds names: nobody else reads it, whoever made the directory. SQLite gives its
+            # other files the same rights.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640))
             schema.migrate(self.path, self._connect)
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
+from flask.globals import request_ctx
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from werkzeug.exceptions import HTTPException
 
@@ -169,7 +170,9 @@ def _unforeseen(error: Exception) -> tuple[Response, int]:
 def problem(status: HTTPStatus, sentence: str) -> tuple[Response, int]:
     """Return a problem for a program (RFC 9457) or, to a browser that opens a page, as a page."""
     title = _TITLES.get(status, status.phrase)
-    if not request.path.startswith("/api/") and request.accept_mimetypes.accept_html:
+    # Without an adapter, the host was refused, and no page can name another.
+    page_is_wanted = request_ctx.url_adapter is not None and request.accept_mimetypes.accept_html
+    if page_is_wanted and not request.path.startswith("/api/"):
         page = render_template("problem.html", title=title, detail=sentence)
         return Response(page, mimetype="text/html"), status
     response = jsonify(type="about:blank", title=title, status=int(status), detail=sentence)

@@ -29,7 +29,7 @@ def key_of(model, gpu, settings=None, sha256="1" * 64):
     f16 = Variant(
         file="n.f16.onnx", sha256=sha256, precision="f16", backends=("tensorrt",), accuracy=()
     )
-    other = model.model_copy(update={"variants": (*model.variants, f16)})
+    other = model.model_copy(update={"variants": (f16,)})
     return tensorrt_plan.key_of(other, "f16", gpu, settings or BuildSettings())
 
 

@@ -1,6 +1,7 @@
 """Who may send: anybody at first, the paired carts once there is one; whoever is rejected is listed."""
 
 import json
+import shlex
 import subprocess
 import sys
 
@@ -238,7 +239,7 @@ def test_the_command_line_allows_lists_and_removes(tmp_path):
         assert "CART-1: CART 1 from 127.0.0.1: 1 objects, last 20" in shown
         assert "storage commitment: to CART 1 at its own address:104" in shown
         assert "rejected: STRANGER from 127.0.0.1, 1 times, last 20" in shown
-        assert "echocart carts allow 'STRANGER@127.0.0.1'" in shown
+        assert "echocart carts allow STRANGER@127.0.0.1" in shown
         account = json.loads(echocart("carts", "--json", *config).stdout)
         assert account["carts"][0]["objects"] == 1
         done = echocart("carts", "remove", "CART 1@127.0.0.1", *config)
@@ -248,6 +249,29 @@ def test_the_command_line_allows_lists_and_removes(tmp_path):
         assert "is not paired" in done.stderr
         done = echocart("carts", "allow", "A", "--commit", "nowhere", *config)
         assert "names no port" in done.stderr
+
+
+def test_what_is_to_be_copied_into_a_shell_is_safe_and_helps(tmp_path):
+    with Box(tmp_path, ["scp"]) as box:
+        allow(box, "CART")
+        assert knock(box, "X';reboot;'") == NO_SUCH_CALLER
+        assert knock(box, "CART", called="OTHER")
+        box.wait_for(lambda: len(rejected(box)) == 2, "both to be listed")
+        shown = echocart("carts", "--config", box.config).stdout
+        hints = [line.strip() for line in shown.splitlines() if "carts allow" in line]
+        # Pairing would not let CART in: it calls another title.
+        assert [shlex.split(hint) for hint in hints] == [
+            ["echocart", "carts", "allow", "X';reboot;'@127.0.0.1"]
+        ]
+
+
+def test_the_box_named_before_the_subcommand_is_the_one_that_changes(tmp_path, monkeypatch):
+    here, there = Box(tmp_path / "here", ["scp"]), Box(tmp_path / "there", ["scp"])
+    monkeypatch.setenv("ECHOCART_CONFIG", str(there.config))
+    done = echocart("carts", "--config", here.config, "allow", "CART")
+    assert done.returncode == 0, done.stderr
+    assert "CART" in echocart("carts", "--config", here.config).stdout
+    assert "open: anybody may send" in echocart("carts", "--config", there.config).stdout
 
 
 def test_admission_is_decided_for_a_title_before_its_called_title(tmp_path):

@@ -66,6 +66,13 @@ def test_the_key_that_signs_cookies_is_readable_by_the_service_alone(box: Box) -
 def test_another_host_name_is_refused(page: Page) -> None:
     status = page.ask("/", headers={"Host": "attacker.example"})[0]
     assert status == HTTPStatus.BAD_REQUEST
+    headers = {"Host": "attacker.example", "Accept": "text/html"}
+    assert page.ask("/metrics", headers=headers)[0] == HTTPStatus.BAD_REQUEST
+
+
+def test_the_ledger_is_readable_by_its_group_at_most(box: Box) -> None:
+    for path in box.settings.box.state_dir.glob("ledger.db*"):
+        assert S_IMODE(path.stat().st_mode) & 0o007 == 0, path
 
 
 def test_a_post_without_its_token_is_refused(page: Page) -> None:
