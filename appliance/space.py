@@ -52,6 +52,8 @@ def in_words(room: dict[str, Any]) -> str:
         left = f"{room['days_left']:g} days at {room['mb_per_day']:g} MB a day"
     elif room["mb_per_day"] == 0:
         left = "nothing arrived in the past week"
+    if room["free_mb"] < room["floor_mb"]:
+        left = "NONE: objects are refused (A700) until there is room again"
     ceiling = f", ceiling {room['ceiling_mb']} MB" if room["ceiling_mb"] else ""
     return (
         f"space: {room['free_mb']} MB free, {room['used_mb']} MB of objects,"

@@ -13,7 +13,8 @@ from appliance.errors import ApplianceError
 
 SERVICES = ("scp", "engine", "webui", "sync")
 STARTUP_S = 5.0  # a service that ends sooner than this was never working
-RESTARTS = 3  # early deaths in a row before the whole is given up
+RESTARTS = 3  # early ends of its own in a row before the whole is given up
+LONGEST_WAIT_S = 30.0  # before a service that is killed again and again is started once more
 STOP_S = 10.0  # longer than the receiver's own patience with a running transfer
 
 _PR_SET_PDEATHSIG = 1
@@ -24,6 +25,7 @@ class _Child:
     process: subprocess.Popen[bytes]
     started: float
     early_deaths: int = 0
+    start_at: float | None = None  # set once it has ended
 
 
 class Supervisor:
@@ -70,16 +72,29 @@ class Supervisor:
             code = child.process.poll()
             if code is None:
                 continue
-            early = time.monotonic() - child.started < STARTUP_S
-            deaths = child.early_deaths + 1 if early else 0
-            if deaths >= RESTARTS or (early and code == 1):
-                raise ApplianceError(
-                    f"run echocart-{name}",
-                    f"it ended with status {code} right after its start",
-                    f"Its own message says why: see {self.log_path(name) or 'above'}.",
-                )
-            self._on_restart(f"echocart-{name} ended ({code}); starting it again")
-            self._children[name] = _Child(self._spawn(name), time.monotonic(), deaths)
+            if child.start_at is None:
+                self._ended(name, child, code)
+            assert child.start_at is not None
+            if time.monotonic() >= child.start_at:
+                again = _Child(self._spawn(name), time.monotonic(), child.early_deaths)
+                self._children[name] = again
+
+    def _ended(self, name: str, child: _Child, code: int) -> None:
+        """Decide when a service that has ended is started again, or give the whole up."""
+        early = time.monotonic() - child.started < STARTUP_S
+        child.early_deaths = child.early_deaths + 1 if early else 0
+        # What ends by a signal was killed from outside and may well work; what ends by itself
+        # at each start will not, and its message is there to be read.
+        if code > 0 and early and (code == 1 or child.early_deaths >= RESTARTS):
+            raise ApplianceError(
+                f"run echocart-{name}",
+                f"it ended with status {code} right after its start",
+                f"Its own message says why: see {self.log_path(name) or 'above'}.",
+            )
+        wait = min(2.0 ** (child.early_deaths - 1) - 1, LONGEST_WAIT_S) if early else 0.0
+        child.start_at = time.monotonic() + wait
+        later = f" in {wait:.0f} s" if wait else ""
+        self._on_restart(f"echocart-{name} ended ({code}); starting it again{later}")
 
     def log_path(self, name: str) -> Path | None:
         """Return the log file of a service, or None when it writes to stderr."""

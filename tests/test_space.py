@@ -81,6 +81,12 @@ def test_a_quiet_week_has_no_end(box):
     assert "nothing arrived in the past week" in space.in_words(box.account)
 
 
+def test_below_the_floor_it_is_said_that_objects_are_refused(box):
+    full = {**box.account, "free_mb": 3, "floor_mb": 500}
+    assert "objects are refused" in space.in_words(full)
+    assert "objects are refused" not in space.in_words({**full, "free_mb": 501})
+
+
 def test_status_tells_of_room_clocks_and_what_was_put_aside(box):
     for _ in range(3):
         ahead = (datetime.now(timezone.utc) + timedelta(seconds=600)).strftime("%Y%m%d%H%M%S")

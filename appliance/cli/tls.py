@@ -44,7 +44,8 @@ Add to [scp] in {config}, and restart the receiver:
   tls_certificate = "{folder / "box.pem"}"
   tls_key = "{folder / "box.key"}"
   tls_ca = "{folder / certificates.CA}"
-The two .key files belong to you alone now; give box.key to the receiver's user (chown).
+The two .key files belong to you alone now. Give box.key to the receiver's user (chown) and the folder
+to its group (chgrp), so that the receiver may read it; ca.key stays yours.
 
 For the cart's service engineer:
   authority   {folder / certificates.CA}
