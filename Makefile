@@ -3,10 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 MODELS_VENV ?= .venv-models
 GPU_VENV ?= .venv-gpu
+RECIPE ?= frame
+TRAINING ?= artefacts/training/$(notdir $(basename $(RECIPE)))
+RELEASE ?= models/released/$(notdir $(basename $(RECIPE)))-1.0.0
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-models test-gpu lint bench clean
+.PHONY: demo test test-slow test-models test-gpu lint bench model clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echocart demo $(if $(ONCE),--once) $(if $(filter orthanc,$(WITH)),--with-orthanc)
@@ -35,6 +38,13 @@ lint: $(VENV)/.test
 bench: $(VENV)/.test
 	@sh tests/system_packages.sh
 	$(BIN)/python -m bench
+
+# From drawn frames to a release with its card. Broken off, it goes on where the training was.
+model: $(MODELS_VENV)/.ready
+	@[ -d "$(CAMUS)" ] || { echo "where are the drawn frames? make model CAMUS=DIR [RECIPE=frame|reference|FILE.toml]"; exit 1; }
+	$(MODELS_VENV)/bin/python -m models.train --camus $(CAMUS) --recipe $(RECIPE) --out $(TRAINING)
+	$(MODELS_VENV)/bin/python -m models.export $(TRAINING)/network.pt --camus $(CAMUS) --out $(RELEASE)
+	$(MODELS_VENV)/bin/python -m models.evaluate --camus $(CAMUS) --model $(RELEASE) --out $(TRAINING)/evaluation
 
 clean:
 	rm -rf $(VENV) $(MODELS_VENV) $(GPU_VENV) demo artefacts

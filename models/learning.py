@@ -49,7 +49,7 @@ class Frames(Dataset[tuple[Tensor, Tensor]]):
             cv2.setNumThreads(0)
             random = np.random.default_rng([self._training.seed, epoch, number])
             picture, mask = varied(image, mask, random, self._training.strength(epoch))
-            picture, mask = _sized(picture, mask, self._training.side(epoch))
+        picture, mask = _sized(picture, mask, self._training.side(epoch))
         return torch.from_numpy(picture)[None], torch.from_numpy(mask.astype(np.int64))[None]
 
 

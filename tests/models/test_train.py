@@ -193,6 +193,27 @@ def test_the_reference_network_has_the_papers_shape():
         assert network(torch.zeros(1, 1, 96, 96)).shape == (1, 4, 96, 96)
 
 
+def test_frames_are_shown_and_judged_at_the_side_of_their_epoch():
+    from models.learning import Frames
+    from models.recipe import load
+
+    training = load("reference").training
+    frames = [_Loaded(frame) for frame in drawn_frames(loops=1, frames=1)]
+    for vary in (True, False):
+        sides = [Frames(frames, training, vary)[epoch, 0][0].shape[-1] for epoch in (0, 30, 119)]
+        assert sides == [96, 192, 384]
+
+
+class _Loaded:
+    """A drawn frame where one of the data set is expected."""
+
+    def __init__(self, drawn):
+        self._drawn = drawn
+
+    def load(self):
+        return self._drawn
+
+
 def test_varied_frames_keep_their_drawing_and_depend_on_the_seed_alone():
     from models.augmentation import varied
     from models.data import letterboxed
