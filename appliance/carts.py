@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
 from appliance.config import Cart, DicomPeer, Settings
-from appliance.ledger import Ledger, cart
+from appliance.ledger import Ledger, caller, cart
 from appliance.ledger.connection import Row
 
 NOT_PAIRED = "no cart is paired"  # how the reason begins that pairing would mend
@@ -95,6 +95,8 @@ def admit(settings: Settings, carts: Carts, call: Call) -> Admission:
     A destination of the TOML file may always verify and report back (N-EVENT-REPORT), under
     its own title; once the list is closed it may do no more than that.
     """
+    if _is_the_box_itself(settings, call):
+        return Admission()
     item = carts.find(call.calling_ae, call.peer)
     reports = item is None and _is_destination(settings, call.calling_ae)
     if item is None and carts.closed and not reports:
@@ -112,16 +114,22 @@ def admit(settings: Settings, carts: Carts, call: Call) -> Admission:
 def refused(settings: Settings, ledger: Ledger) -> list[Row]:
     """Return the callers that were refused and would be again, the latest first.
 
-    Rows of `ledger.cart.callers`: what a person may want to allow.
+    Rows of `ledger.caller.callers`: what a person may want to allow.
     """
     carts = known(settings, ledger)
-    rows = [row for row in cart.callers(ledger) if row["rejected"]]
-    return [row for row in rows if not row["calling_ae"] or _again(settings, carts, row)]
+    rows = [row for row in caller.callers(ledger) if row["rejected"]]
+    return [row for row in rows if _again(settings, carts, row)]
 
 
 def _again(settings: Settings, carts: Carts, row: Row) -> str:
     call = Call(row["calling_ae"], row["called_ae"], row["peer"], bool(row["tls"]))
     return admit(settings, carts, call).why
+
+
+def _is_the_box_itself(settings: Settings, call: Call) -> bool:
+    """The page hands over files that people import; from another machine nobody has its address."""
+    here = ("127.0.0.1", "::1", plain_address(settings.scp.host))
+    return call.calling_ae == call.called_ae == settings.box.ae_title and call.peer in here
 
 
 def _is_destination(settings: Settings, calling_ae: str) -> bool:

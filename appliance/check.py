@@ -2,19 +2,20 @@
 
 import errno
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+from appliance import tls
 from appliance.config import (
     Destination,
     DicomPeer,
     DicomWebPeer,
     Folder,
     Location,
-    Scp,
     Settings,
     called,
     examine,
@@ -65,11 +66,13 @@ def check(path: Path) -> list[Finding]:
 def _on_this_machine(settings: Settings) -> Iterator[tuple[Location, Finding]]:
     box, scp, webui = settings.box, settings.scp, settings.webui
     yield ("box", "state_dir"), _directory("box.state_dir", box.state_dir, make=True)
+    yield ("scp", "space_floor_mb"), _room(box.state_dir, scp.space_floor_mb)
     yield _port("scp", scp.host, scp.port)
     if scp.tls_port:
         yield _port("scp", scp.host, scp.tls_port, "tls_port")
-        yield from _certificates(scp)
+        yield from _certificates("scp", scp.tls_certificate, tls.problems(scp))
     yield _port("webui", webui.host, webui.port)
+    yield from _page_certificates(settings)
     if scp.port == webui.port:
         words = "is the DICOM port too. Give the page another one"
         yield ("webui", "port"), Finding("webui.port", False, words)
@@ -96,6 +99,20 @@ def _directory(name: str, path: Path, *, make: bool) -> Finding:
         hint = "Give the service's user the right to write, or name another directory"
         return Finding(name, False, f"{existing} is not writable. {hint}")
     return Finding(name, True, f"{path} is writable")
+
+
+def _room(path: Path, floor_mb: int) -> Finding:
+    """Tell whether images would be taken, and whether that is soon to end."""
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    free_mb = shutil.disk_usage(existing).free // 1_000_000
+    subject, has = "scp.space_floor_mb", f"{free_mb} MB are free below {path}"
+    if free_mb < floor_mb:
+        words = f"{has}, fewer than {floor_mb}: images are refused (A700). Free some space"
+        return Finding(subject, False, words)
+    if free_mb < 2 * floor_mb:
+        words = f"{has}: below {floor_mb} MB, images are refused (A700). Free some space soon"
+        return Finding(subject, True, words, attention=True)
+    return Finding(subject, True, has)
 
 
 def _destination(name: str, item: Destination, settings: Settings) -> Finding:
@@ -148,17 +165,29 @@ def _query(item: DicomWebPeer) -> str | None:
     return None
 
 
-def _certificates(scp: Scp) -> Iterator[tuple[Location, Finding]]:
-    from appliance import tls
+def _page_certificates(settings: Settings) -> Iterator[tuple[Location, Finding]]:
+    webui = settings.webui
+    if not (webui.tls_certificate and webui.tls_key):
+        return
+    broken = list(tls.page_problems(webui.tls_certificate, webui.tls_key))
+    yield from _certificates("webui", webui.tls_certificate, iter(broken))
+    if not broken and (strange := tls.unnamed(webui.tls_certificate, webui.names)):
+        words = f"{webui.tls_certificate} isn't for {', '.join(strange)}: browsers will refuse it"
+        hint = "Make one with `echocart tls init --name`"
+        yield ("webui", "names"), Finding("webui.names", False, f"{words}. {hint}")
 
-    broken = list(tls.problems(scp))
+
+def _certificates(
+    section: str, certificate: Path | None, problems: Iterator[tuple[str, str]]
+) -> Iterator[tuple[Location, Finding]]:
+    broken = list(problems)
     for name, words in broken:
-        yield ("scp", name), Finding(f"scp.{name}", False, words)
-    if not broken and scp.tls_certificate:
-        end = tls.expiry(scp.tls_certificate)
-        location, subject = ("scp", "tls_certificate"), "scp.tls_certificate"
+        yield (section, name), Finding(f"{section}.{name}", False, words)
+    if not broken and certificate:
+        end = tls.expiry(certificate)
+        location, subject = (section, "tls_certificate"), f"{section}.tls_certificate"
         if end - datetime.now(timezone.utc) < tls.RENEW_BEFORE:
-            words = f"{scp.tls_certificate} expires on {end:%Y-%m-%d}. {tls.RENEW}"
+            words = f"{certificate} expires on {end:%Y-%m-%d}. {tls.RENEW}"
             yield location, Finding(subject, True, words, attention=True)
         else:
             yield location, Finding(subject, True, f"valid until {end:%Y-%m-%d}")
@@ -199,8 +228,12 @@ def _listening(host: str, port: int) -> str | None:
 def _model(settings: Settings) -> Finding:
     from appliance import model_store
 
-    try:
-        manifest = model_store.load(settings.box.state_dir, settings.engine.model)
-    except ApplianceError as error:
-        return Finding("engine.model", False, str(error))
-    return Finding("engine.model", True, f"{manifest.name} {manifest.version} is whole")
+    found = []
+    for name in model_store.configured(settings):
+        try:
+            manifest = model_store.load(settings.box.state_dir, name)
+            model_store.must_fit(manifest)
+        except ApplianceError as error:
+            return Finding("engine.model", False, str(error))
+        found.append(f"{manifest.name} {manifest.version} is whole")
+    return Finding("engine.model", True, ", ".join(found))

@@ -116,7 +116,11 @@ def associate(
     NothingAccepted
         When the peer accepts no presentation context.
     """
-    handlers: list[Any] = [(evt.EVT_CONN_OPEN, _without_delay)]
+    connected: list[Event] = []
+    handlers: list[Any] = [
+        (evt.EVT_CONN_OPEN, _without_delay),
+        (evt.EVT_CONN_OPEN, connected.append),
+    ]
     if on_store:
         handlers.append((evt.EVT_C_STORE, on_store))
     try:
@@ -147,6 +151,15 @@ def associate(
             operation,
             f"{address} accepts none of the object classes and transfer syntaxes proposed",
             "Allow them at the receiver.",
+        )
+    if connected:
+        raise AssociationError(
+            operation,
+            f"{address} takes the connection, and does not answer as a DICOM receiver",
+            "It may be a TLS port, or another program's: this was plain DICOM."
+            if secure is None
+            else "It may be a plain port, or refuse this box's certificate.",
+            retry=True,
         )
     raise AssociationError(
         operation,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -35,13 +35,15 @@ _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY8 = (8, 0, 0, 0, 0)  # bit depth, colour type, compression, filter, interlace
 
 
-def tidy(labels: LabelMap) -> LabelMap:
+def tidy(labels: LabelMap, out: LabelMap | None = None) -> LabelMap:
     """Keep the largest component of each structure and fill its holes.
 
     Parameters
     ----------
     labels
         uint8 [rows, columns].
+    out
+        Zeros of that shape, to be filled; a new map when absent.
 
     Returns
     -------
@@ -49,13 +51,12 @@ def tidy(labels: LabelMap) -> LabelMap:
         A new map. Where a filled structure encloses another one, the lower label value wins:
         a wall that closes around its cavity never swallows it.
     """
-    tidied = np.zeros_like(labels)
-    x, y, width, height = cv2.boundingRect(labels)
-    part = np.ascontiguousarray(labels[y : y + height, x : x + width])
-    for label in reversed(_present(part)) if part.size else ():
-        # The filled outer contour is the component with its holes: 10x cheaper than labelling.
-        line = outline(part, label)[:, None, :]
-        cv2.drawContours(tidied, [line], -1, label, cv2.FILLED, offset=(x, y))
+    tidied = np.zeros_like(labels) if out is None else out
+    found = outlines(labels, range(int(labels.max()), 0, -1))
+    for label, line in found.items():
+        if len(line):
+            # The filled outer contour is the component with its holes: 10x cheaper than labelling.
+            cv2.drawContours(tidied, [line[:, None, :]], -1, label, cv2.FILLED)
     return tidied
 
 
@@ -105,6 +106,16 @@ def outline(labels: LabelMap, label: int) -> npt.NDArray[np.int32]:
     # Pick's theorem counts the pixels, so that a speck one pixel wide has a size too.
     largest = max(found, key=lambda line: cv2.contourArea(line) + len(line) / 2)
     return np.asarray(largest, np.int32).reshape(-1, 2)
+
+
+def outlines(labels: LabelMap, values: Iterable[int]) -> dict[int, npt.NDArray[np.int32]]:
+    """`outline` of several structures; the map outside their bounding box isn't looked at."""
+    x, y, width, height = cv2.boundingRect(labels)
+    part = np.ascontiguousarray(labels[y : y + height, x : x + width])
+    if not part.size:
+        return {label: np.empty((0, 2), np.int32) for label in values}
+    corner = np.array([x, y], np.int32)
+    return {label: outline(part, label) + corner for label in values}
 
 
 def contours(labels_source: LabelMap, points: int = CONTOUR_POINTS) -> dict[int, Points]:

@@ -7,6 +7,7 @@ then copied whole or not at all.
 import os
 import secrets
 import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,10 @@ from appliance.manifest import (
     load_manifest,
     released_dir,
 )
+from appliance.measures.chambers import draws_heart
+from appliance.sector.geometry import MAP_SIZE
 
-_ADD = "add a model"
+_ADD, _REMOVE = "add a model", "remove a model"
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
@@ -43,15 +46,15 @@ class Listed:
         None when it can't be used; `problem` says why.
     added
         Whether it was added to this box rather than shipped with it.
-    chosen
-        Whether the engine runs it, or will from its next loop on.
+    place
+        Among those the engine runs, or will from its next loop on: 1 is asked first; 0 for none.
     """
 
     name: str
     manifest: Manifest | None
     problem: str
     added: bool
-    chosen: bool
+    place: int
 
 
 def name_of(manifest: Manifest) -> str:
@@ -84,9 +87,22 @@ def load(state_dir: Path, name: str = "") -> Manifest:
         raise ManifestError("load a model", f"there is no model {name!r}", hint) from error
 
 
-def chosen(ledger: Ledger, settings: Settings) -> str:
-    """Return the name of the model in force: chosen while running, else the TOML file's."""
-    return setting.chosen_model(ledger) or settings.engine.model
+def chosen(ledger: Ledger, settings: Settings) -> tuple[str, ...]:
+    """Return the names of the models in force, in order: chosen while running, else the TOML file's.
+
+    "" among them is the released default.
+    """
+    return setting.chosen_models(ledger) or configured(settings)
+
+
+def configured(settings: Settings) -> tuple[str, ...]:
+    """Return the names of the TOML file's models, in order; "" is the released default."""
+    return tuple(dict.fromkeys((settings.engine.model, *settings.engine.beside)))
+
+
+def resolved(names: Iterable[str]) -> tuple[str, ...]:
+    """Write the released default by its name, and each name once."""
+    return tuple(dict.fromkeys(name or name_of(current_model()) for name in names))
 
 
 def add(state_dir: Path, source: Path) -> Manifest:
@@ -116,6 +132,7 @@ def add(state_dir: Path, source: Path) -> Manifest:
         run_one_frame(manifest, file)
     if manifest.view:
         run_view(manifest, manifest.view)
+    must_fit(manifest)
     name = name_of(manifest)
     if name in {*_released(), *_added(state_dir)}:
         return _same_or_refused(load(state_dir, name), manifest)
@@ -137,10 +154,62 @@ def add(state_dir: Path, source: Path) -> Manifest:
     return load_manifest(home / name)
 
 
-def listed(state_dir: Path, in_force: str) -> list[Listed]:
+def remove(state_dir: Path, name: str, in_force: Sequence[str]) -> None:
+    """Delete a model that was added to this box. What it has drawn stays.
+
+    Parameters
+    ----------
+    state_dir
+        Of the box.
+    name
+        Of the model's folder.
+    in_force
+        What `chosen` returns: none of these is deleted.
+
+    Raises
+    ------
+    ManifestError
+        When there is no added model of that name, it is in force, or can't be deleted.
+    """
+    if name not in _added(state_dir):
+        shipped = name in _released()
+        what = f"{name} came with the box" if shipped else f"no model {name!r} was added"
+        raise ManifestError(_REMOVE, what, "`echocart model list` shows those that were.")
+    if name in in_force:
+        hint = "Choose others first: `echocart model use`."
+        raise ManifestError(_REMOVE, f"{name} is in use", hint)
+    home = added_dir(state_dir)
+    aside = home / f"{_PARTIAL}{secrets.token_hex(4)}"
+    try:
+        (home / name).rename(aside)  # gone whole or not at all
+        shutil.rmtree(aside)
+        _sync(home)
+    except OSError as error:
+        what = f"{home / name} can't be deleted ({error.strerror})"
+        raise ManifestError(_REMOVE, what, "Mend it, and try again.") from error
+
+
+def must_fit(manifest: Manifest) -> None:
+    """Refuse a model whose loops the box could neither prepare nor tell apart.
+
+    Raises
+    ------
+    ManifestError
+        When its frames have another size than the box's, or it draws other structures than the
+        apical heart and brings no view network: then nothing could refuse a loop.
+    """
+    size = (manifest.input.rows, manifest.input.columns)
+    if size != (MAP_SIZE, MAP_SIZE):
+        what = f"{name_of(manifest)} takes frames of {size[0]}x{size[1]}"
+        raise ManifestError(_ADD, what, f"The box gives {MAP_SIZE}x{MAP_SIZE}: export it for that.")
+    if manifest.view is None and not draws_heart(manifest.structures_as_dicts()):
+        what = f"{name_of(manifest)} draws no apical heart and has no view network"
+        raise ManifestError(_ADD, what, "Give it one: nothing else would tell which loops it gets.")
+
+
+def listed(state_dir: Path, in_force: Sequence[str]) -> list[Listed]:
     """Return every model of the box, by name. `in_force` is what `chosen` returns."""
-    if not in_force:
-        in_force = name_of(current_model())
+    order = resolved(in_force)
     made = []
     for name in sorted({*_released(), *_added(state_dir)}):
         manifest, problem = None, ""
@@ -148,7 +217,8 @@ def listed(state_dir: Path, in_force: str) -> list[Listed]:
             manifest = load(state_dir, name)
         except ManifestError as error:
             problem = str(error)
-        made.append(Listed(name, manifest, problem, name in _added(state_dir), name == in_force))
+        place = order.index(name) + 1 if name in order else 0
+        made.append(Listed(name, manifest, problem, name in _added(state_dir), place))
     return made
 
 

@@ -1,6 +1,7 @@
 """Pairing echo machines with the box, by the command line or the page, and what to show of them."""
 
 import re
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 from appliance import carts
 from appliance.config import Cart, Settings, network_address
 from appliance.errors import ConfigError
-from appliance.ledger import Ledger, cart, commitment, skew
+from appliance.ledger import Ledger, caller, cart, commitment, skew
 
 
 def allow(
@@ -68,14 +69,28 @@ def remove(settings: Settings, ledger: Ledger, calling_ae: str, address: str, by
     item = _exact(settings, ledger, calling_ae, address)
     if item is None:
         subject = f"{calling_ae}{'@' if address else ''}{address} is not paired"
-        hint = "`echocart carts` shows each with its title and address."
+        hint = _likely(settings, ledger, calling_ae)
         raise ConfigError("remove a cart", subject, hint)
     cart.remove(ledger, item.calling_ae, item.address, by)
     return len(carts.known(settings, ledger).paired)
 
 
+def _likely(settings: Settings, ledger: Ledger, calling_ae: str) -> str:
+    """Say which carts may have been meant, as a command to copy."""
+    paired = carts.known(settings, ledger).paired
+    meant = [item for item in paired if item.calling_ae.lower() == calling_ae.lower()]
+    meant += [item for item in paired if calling_ae in (item.name, item.commit_ae)]
+    lines = [
+        f"echocart carts remove {shlex.quote(item.calling_ae + '@' * bool(item.address) + item.address)}"
+        for item in dict.fromkeys(meant)
+    ]
+    if lines:
+        return f"Perhaps: {', or '.join(lines)}"
+    return "`echocart carts` shows each with its title and address."
+
+
 def account(settings: Settings, ledger: Ledger) -> dict[str, Any]:
-    """Return a JSON-ready account of who may send, who sent, who was rejected, who waits."""
+    """Return a JSON-ready account of who may send, sent, was rejected, turned away, or waits."""
     paired = carts.known(settings, ledger)
     nothing = {"objects": 0, "last_seen": "", "ahead_s": None}
     sent: dict[tuple[str, str], dict[str, Any]] = {
@@ -88,7 +103,7 @@ def account(settings: Settings, ledger: Ledger) -> dict[str, Any]:
             others.append(row)
         else:
             sent[_key(item)]["objects"] += row["objects"]
-    for row in cart.callers(ledger):
+    for row in caller.callers(ledger):
         if item := paired.find(row["calling_ae"], row["peer"]):
             seen = sent[_key(item)]
             seen["last_seen"] = max(seen["last_seen"], row["accepted_at"])
@@ -100,6 +115,7 @@ def account(settings: Settings, ledger: Ledger) -> dict[str, Any]:
         "carts": [{**item.model_dump(), **sent[_key(item)]} for item in paired.paired],
         "callers": others,
         "rejected": carts.refused(settings, ledger),
+        "turned_away": caller.turned_away(ledger),
         "reports": commitment.open_requests(ledger),
     }
 

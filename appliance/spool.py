@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from appliance.errors import SpoolError
@@ -24,6 +25,14 @@ class Adopted:
     path: Path
     sha256: str
     size: int
+
+
+class Linked(Enum):
+    """What an object found under its final name: nothing, the same bytes, or damaged ones."""
+
+    NEW = "new"
+    KNOWN = "known"
+    HEALED = "healed"
 
 
 class Spool:
@@ -130,7 +139,7 @@ class Spool:
         self.link(incoming, sha256)
         return Adopted(self.object_path(sha256), sha256, size)
 
-    def link(self, incoming: Path, sha256: str) -> bool:
+    def link(self, incoming: Path, sha256: str) -> Linked:
         """Give a received object, synced already, its final name; durable once this returns.
 
         Parameters
@@ -142,8 +151,8 @@ class Spool:
 
         Returns
         -------
-        bool
-            False when the same content has been there before.
+        Linked
+            Whether the same content has been there before.
 
         Raises
         ------
@@ -151,18 +160,19 @@ class Spool:
             As `adopt`.
         """
         final = self.object_path(sha256)
-        linked = False
+        linked = Linked.KNOWN
         try:
             make_durable_folder(final.parent)
             # The receiver removes its own name afterwards: link, never rename.
             try:
                 os.link(incoming, final)
-                linked = True
+                linked = Linked.NEW
             except FileExistsError:
-                _replace_if_damaged(incoming, final, sha256)
+                if _replace_if_damaged(incoming, final, sha256):
+                    linked = Linked.HEALED
             sync_folder(final.parent)
         except OSError as error:
-            if linked:
+            if linked is Linked.NEW:
                 final.unlink(missing_ok=True)
             raise spool_error(incoming.parent, error) from error
         return linked
@@ -276,13 +286,14 @@ def _sync_and_hash(path: Path) -> tuple[str, int]:
         os.close(descriptor)
 
 
-def _replace_if_damaged(incoming: Path, final: Path, sha256: str) -> None:
+def _replace_if_damaged(incoming: Path, final: Path, sha256: str) -> bool:
     """An object sent twice heals a first copy that rotted: success must mean these bytes."""
     if hash_file(final) == sha256:
-        return
+        return False
     healed = final.with_suffix(f".{secrets.token_hex(4)}.part")
     os.link(incoming, healed)
     healed.rename(final)
+    return True
 
 
 def make_durable_folder(folder: Path) -> None:

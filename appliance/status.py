@@ -3,6 +3,7 @@
 No patient data: an instance is named by its SOPInstanceUID.
 """
 
+from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -39,6 +40,9 @@ def instances(
 ) -> list[dict[str, Any]]:
     """Return a JSON-ready account of each instance, in order of arrival.
 
+    `same_uid` counts the objects that came under its UID with other bytes, itself included;
+    of them one is `current`.
+
     Parameters
     ----------
     ledger
@@ -48,8 +52,15 @@ def instances(
     limit
         The newest so many.
     """
-    rows = reversed(worklist.loops(ledger, limit))
-    return [_account(ledger, row, destinations) for row in rows]
+    rows = worklist.loops(ledger, limit)[::-1]
+    of_uid = Counter(row["sop_instance_uid"] for row in rows)
+    return [
+        {
+            **_account(ledger, row, destinations),
+            "same_uid": of_uid[row["sop_instance_uid"]],
+        }
+        for row in rows
+    ]
 
 
 def _account(ledger: Ledger, row: dict[str, Any], destinations: Collection[str]) -> dict[str, Any]:

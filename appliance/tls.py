@@ -1,12 +1,12 @@
-"""DICOM over TLS: what both ends must show and speak (PS3.15 B.9, RFC 9325).
+"""TLS: what both ends must show and speak over DICOM (PS3.15 B.9, RFC 9325), and of the page.
 
-TLS 1.2 or newer, ephemeral keys, AES-GCM, and a certificate of the site's own authority on both
-sides: a cart without one never gets as far as an association.
+TLS 1.2 or newer, ephemeral keys, AES-GCM. Over DICOM a certificate of the site's own authority on
+both sides: a cart without one never gets as far as an association.
 """
 
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,14 +54,39 @@ def client_context(scp: Scp) -> ssl.SSLContext:
     return _context(scp, ssl.PROTOCOL_TLS_CLIENT)
 
 
-def _context(scp: Scp, protocol: int) -> ssl.SSLContext:
-    if not (scp.tls_certificate and scp.tls_key and scp.tls_ca):
-        hint = "Run `echocart tls init`; it prints the lines to add."
-        raise TlsError(_OPERATION, "the file sets no certificates", hint)
+def page_context(certificate: Path, key: Path) -> ssl.SSLContext:
+    """Return how the review page is served: browsers show no certificate of their own.
+
+    Raises
+    ------
+    TlsError
+        When a file is missing, unreadable, or doesn't fit the other.
+    """
+    context = _strict(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:
+        name, text = next(
+            page_problems(certificate, key), ("tls_certificate", "the files can't be used")
+        )
+        hint = "`echocart check` tells more."
+        raise TlsError(_OPERATION, f"webui.{name}: {text}", hint) from error
+    return context
+
+
+def _strict(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _context(scp: Scp, protocol: int) -> ssl.SSLContext:
+    if not (scp.tls_certificate and scp.tls_key and scp.tls_ca):
+        hint = "Run `echocart tls init`; it prints the lines to add."
+        raise TlsError(_OPERATION, "the file sets no certificates", hint)
+    context = _strict(protocol)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_REQUIRED
     try:
@@ -89,6 +114,37 @@ def problems(scp: Scp) -> Iterator[tuple[str, str]]:
         yield from _mismatches(scp.tls_certificate, scp.tls_key, scp.tls_ca)
 
 
+def page_problems(certificate: Path, key: Path) -> Iterator[tuple[str, str]]:
+    """Yield (setting, what is wrong and what to do) of the review page's files, worst first."""
+    paths = {"tls_certificate": certificate, "tls_key": key}
+    unreadable = [(name, words) for name, path in paths.items() if (words := _unreadable(path))]
+    yield from unreadable
+    if not unreadable:
+        yield from _mismatches(certificate, key)
+
+
+def unnamed(certificate: Path, names: Sequence[str]) -> list[str]:
+    """Return which host names and addresses a certificate isn't for: browsers refuse them.
+
+    Raises
+    ------
+    ValueError, OSError
+        When there is no certificate in the file.
+    """
+    from cryptography import x509
+
+    try:
+        found = _first(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return list(names)
+    known = {name.lower() for name in found.value.get_values_for_type(x509.DNSName)}
+    known |= {str(address) for address in found.value.get_values_for_type(x509.IPAddress)}
+    wild = {f"*.{name.partition('.')[2]}" for name in names} & known
+    return [
+        name for name in names if name not in known and f"*.{name.partition('.')[2]}" not in wild
+    ]
+
+
 def expiry(certificate: Path) -> datetime:
     """Return when a certificate file ends, in UTC.
 
@@ -109,8 +165,7 @@ def _unreadable(path: Path) -> str:
     return ""
 
 
-def _mismatches(certificate: Path, key: Path, ca: Path) -> Iterator[tuple[str, str]]:
-    from cryptography.exceptions import InvalidSignature
+def _mismatches(certificate: Path, key: Path, ca: Path | None = None) -> Iterator[tuple[str, str]]:
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     try:
@@ -126,6 +181,14 @@ def _mismatches(certificate: Path, key: Path, ca: Path) -> Iterator[tuple[str, s
         return
     if private.public_key() != ours.public_key():
         yield "tls_key", f"{key} isn't the key of {certificate}. Name the two that belong together"
+    if ca is not None:
+        yield from _of_authority(certificate, ours, ca)
+    yield from (("tls_certificate", f"{certificate} {words}") for words in _out_of_time(ours))
+
+
+def _of_authority(certificate: Path, ours: "Certificate", ca: Path) -> Iterator[tuple[str, str]]:
+    from cryptography.exceptions import InvalidSignature
+
     try:
         authority = _first(ca)
     except ValueError:
@@ -138,11 +201,7 @@ def _mismatches(certificate: Path, key: Path, ca: Path) -> Iterator[tuple[str, s
         if len(_all(certificate)) == 1 and len(_all(ca)) == 1:
             words = f"{certificate} is not signed by {ca}. Name the authority that made it"
             yield "tls_ca", words
-    for name, path, item in (
-        ("tls_certificate", certificate, ours),
-        ("tls_ca", ca, authority),
-    ):
-        yield from ((name, f"{path} {words}") for words in _out_of_time(item))
+    yield from (("tls_ca", f"{ca} {words}") for words in _out_of_time(authority))
 
 
 def _out_of_time(item: "Certificate") -> Iterator[str]:

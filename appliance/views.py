@@ -3,7 +3,8 @@
 Codes: PS3.16 CID 12226, Echocardiography Image View.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 OTHER = "other"
 UNCERTAIN = 0.8  # below it the view's name is shown with a question mark
@@ -21,3 +22,18 @@ APICAL = {
     "A4C": Named("apical four-chamber", "399214001", "Apical four chamber"),
     "A2C": Named("apical two-chamber", "399232001", "Apical two chamber"),
 }
+
+
+def sure_of(row: Mapping[str, Any] | None) -> str:
+    """Return the apical view that a loop is taken for in two planes; "" when nobody is sure.
+
+    Parameters
+    ----------
+    row
+        `view`, `source` and `certainty` of the row that stands: a person's word, or a model's
+        where it is sure enough. None when nothing has looked.
+    """
+    if row is None or row["view"] not in APICAL:
+        return ""
+    sure = row["source"] == "person" or (row["certainty"] or 0) >= UNCERTAIN
+    return str(row["view"]) if sure else ""

@@ -14,7 +14,7 @@ from bench.figures import Figure, table
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-_SHARED = ("catalogue", "figures", "loops", "receivers")
+_SHARED = ("catalogue", "figures", "loops", "receivers", "straightforward")
 NAMES = sorted(path.stem for path in HERE.glob("[a-z]*.py") if path.stem not in _SHARED)
 
 
@@ -67,7 +67,9 @@ def page() -> str:
     parts = [
         "# Benchmarks",
         "Made by `make bench`; one of them alone by `python -m bench NAME`."
-        " Anchors run in the same run on the same machine.",
+        " Anchors run in the same run on the same machine."
+        " With `ECHOCART_CORNERSTONE=DIR`, Cornerstone3D is built by npm in that directory and"
+        " measured beside the review page.",
     ]
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text())

@@ -10,6 +10,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from appliance.ledger import Ledger
+from appliance.sector import Geometry
 
 LOOPS_OF_A_STUDY = 50
 _DETAILED = 2000  # the newest, as long as real ones; the columns of older ones aren't read here
@@ -19,12 +20,23 @@ _AT = "2026-01-01T00:00:00Z"
 Rows = Iterator[tuple[Any, ...]]
 
 
-def fill(state_dir: Path, count: int) -> None:
-    """Make the ledger of `state_dir` with `count` instances."""
+def fill(state_dir: Path, count: int, sha256: str = "") -> None:
+    """Make the ledger of `state_dir` with `count` instances.
+
+    Parameters
+    ----------
+    state_dir
+        A box's.
+    count
+        Loops; `LOOPS_OF_A_STUDY` to a study.
+    sha256
+        Of the one file that all of them are said to have come in; "" gives each its own name, and
+        no file.
+    """
     ledger = Ledger(state_dir)
     connection = ledger.db.conn
     connection.execute("PRAGMA synchronous=OFF")
-    for table, columns, rows in _tables(ledger.db, count):
+    for table, columns, rows in _tables(ledger.db, count, sha256):
         sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
         while batch := list(islice(rows, _BATCH)):
             connection.execute("BEGIN IMMEDIATE")
@@ -34,9 +46,10 @@ def fill(state_dir: Path, count: int) -> None:
     ledger.close()
 
 
-def _tables(db: Database, count: int) -> Iterator[tuple[str, Sequence[str], Rows]]:
+def _tables(db: Database, count: int, sha256: str) -> Iterator[tuple[str, Sequence[str], Rows]]:
     numbers = range(1, count + 1)
-    yield _filled(db, "instance", ({**_instance(n), "state": "reviewed"} for n in numbers))
+    shared = {"state": "analysed", **({"sha256": sha256} if sha256 else {})}
+    yield _filled(db, "instance", ({**_instance(n), **shared} for n in numbers))
     yield _filled(db, "job", ({"seq": n, "state": "done", "tries": 1} for n in numbers))
     yield _filled(db, "analysis", (_analysis(n, n > count - _DETAILED) for n in numbers))
     yield _filled(db, "view", (_view(n) for n in numbers))
@@ -89,17 +102,29 @@ def _instance(number: int) -> dict[str, Any]:
 
 def _analysis(number: int, detailed: bool) -> dict[str, Any]:
     volumes = {"edv_ml": 100.0 + number % 40, "esv_ml": 45.0 + number % 20, "la_volume_ml": 50.0}
-    beats = [{"ed": 12 * n, "es": 12 * n + 5, "ef_percent": 50.0 + n} for n in range(3)]
+    beats = [{"ed": 12 * n, "es": 12 * n + 5, "ef": 50.0 + n, "agrees": True} for n in range(3)]
     stages = ("decode", "letterbox", "infer", "post", "store")
     frames = [{"frame": n, "lv_cm2": 30.1, "la_cm2": 15.2} for n in range(60)]
     found = {
-        "measures": {"ef_percent": 55.0, **volumes, "beats": beats, "withheld": {}},
-        "quality": {"word": "good", "notes": [], "damaged": [], "doubtful": [number % 60]},
-        "timings": {"stages": dict.fromkeys(stages, number / 7)},
-        "geometry": {"rows": 600, "columns": 800, "crop": [0, 0, 800, 600], "scale": 0.48},
+        "measures": {
+            "ef_percent": 55.0,
+            "ed_frame": 0,
+            "es_frame": 5,
+            **volumes,
+            "beats": beats,
+            "withheld": {},
+        },
+        "quality": {"word": "good picture", "notes": [], "damaged": [], "doubtful": [number % 60]},
+        "timings": {
+            "frames": 60,
+            "stages": {stage: {"ms": number / 7} for stage in stages},
+            "first_masks_ms": 200.0,
+            "total_ms": 1000.0,
+        },
+        "geometry": Geometry.identity(600, 800).to_dict(),
         "calibration": {"mm_per_pixel": 0.3, "aspect": 1.0, "trusted": True},
         "timing": {"rate_hz": 30.0, "source": "FrameTime"},
-        "labels": [{"name": name, "label": 1, "colour": [9, 9, 9]} for name in ("LV", "LA")],
+        "labels": [{"name": name, "label": 1, "colour": "#56B4E9"} for name in ("LV", "LA")],
         "per_frame": frames if detailed else [],
     }
     return {

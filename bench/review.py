@@ -10,15 +10,25 @@ from pathlib import Path
 from shutil import which
 from typing import Any
 
+import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from appliance import labels, masks, scu
+from appliance.webui.compact import compact
 from bench import figures
+from bench.anchors import beside
 from bench.figures import Figure
 from tests.box import Box
 from tests.browser import hand
+from tests.phantom import cine_loop
 from tests.webui.reviewbox import reviewing
 
+_3G = {"downloadThroughput": 200_000, "uploadThroughput": 96_000, "latency": 150}  # B/s, ms
+_FIRST_3G_MS = 1000
 _FIRST_MS, _DROPPED, _PAINT_MS, _CONFIRMED_MS, _KILOBYTES = 250, 0, 16, 100, 45
+_MOST_STROKES, _MOST_CORRECTING_S, _MEMORY_MB = 6, 10, 50
+_STROKES_AT = (1 / 3, 2 / 3)  # of the wall's height
+_OPEN_LISTS, _ANALYSED_FRAMES, _FEW_LOOPS = 8, 600, 5
 _MOVE_S = 0.012  # between two moves of a finger: tablets report 60 to 120 a second
 _PX_PER_MOVE = 0.5
 
@@ -53,7 +63,7 @@ def measure(quick: bool) -> list[Figure]:
     """Measure opening, playing, dragging, accepting, and the size of what is sent."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        reviewing(Path(folder), [_real_loop()]) as box,
+        reviewing(Path(folder), [real_loop()]) as box,
         sync_playwright() as playwright,
     ):
         path = which("chromium")
@@ -61,16 +71,21 @@ def measure(quick: bool) -> list[Figure]:
         tab = _signed_in(browser, box)
         found = [
             _opening(tab, 5 if quick else 20),
+            _opening_over_3g(tab, 3 if quick else 10),
             _playing(tab, 5 if quick else 30),
+            *beside.measure(browser, box, tab, real_loop(), quick),
             *_dragging(tab, 100 if quick else 600),
+            *_correcting(tab, box),
             _accepting(tab, box, 20 if quick else 100),
+            _accepting_busy(browser, tab, box, 20 if quick else 100),
+            _memory(tab, 10 if quick else 50),
             _size(),
         ]
         browser.close()
     return found
 
 
-def _real_loop() -> Path:
+def real_loop() -> Path:
     spec = find_spec("data_store")
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit("pydicom-data is not installed: pip install pydicom-data")
@@ -96,6 +111,21 @@ def _opening(tab: Page, times: int) -> Figure:
         ages.append(float(tab.get_attribute("body", "data-first-ms") or "inf"))
     what = "page opened, empty cache → first frame with contours, median"
     return figures.at_most(what, statistics.median(ages), "ms", _FIRST_MS)
+
+
+def _opening_over_3g(tab: Page, times: int) -> Figure:
+    session = tab.context.new_cdp_session(tab)
+    session.send("Network.enable")
+    ages = []
+    for _ in range(times):
+        session.send("Network.emulateNetworkConditions", {"offline": False, **_3G})
+        tab.goto("/loop/1")
+        tab.wait_for_selector("body[data-first-ms]")
+        ages.append(float(tab.get_attribute("body", "data-first-ms") or "inf"))
+    free = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    session.send("Network.emulateNetworkConditions", free)
+    what = "the same over 3G (1.6 Mbit/s, 150 ms), from the second loop on, median"
+    return figures.at_most(what, statistics.median(ages), "ms", _FIRST_3G_MS)
 
 
 def _playing(tab: Page, seconds: float) -> Figure:
@@ -159,27 +189,114 @@ def _on_a_contour(tab: Page) -> tuple[float, float]:
 
 
 def _accepting(tab: Page, box: Box, times: int) -> Figure:
-    loop = box.loops()[-1]
-    ages = []
-    for number in range(times):
-        body = {
-            "decision": "accepted",
-            "analysis_sha256": loop["analysis"]["sha256"],
-            "patient_id": loop["patient_id"],
-            "key": f"{number:032x}",
-        }
-        status, age = tab.evaluate(_ACCEPT, body)
-        if status != 201:
-            raise SystemExit(f"an accept was answered with {status}")
-        ages.append(age)
+    ages = [_accept(tab, box, number) for number in range(times)]
     what = f"accept → confirmed, p95 of {times}"
     return figures.at_most(what, figures.percentile_95(ages), "ms", _CONFIRMED_MS)
+
+
+def _accept(tab: Page, box: Box, number: int) -> float:
+    """Accept the real loop once more; how many ms until it was confirmed."""
+    loop = next(row for row in box.loops() if row["seq"] == 1)
+    body = {
+        "decision": "accepted",
+        "analysis_sha256": loop["analysis"]["sha256"],
+        "patient_id": loop["patient_id"],
+        "key": f"{number:032x}",
+    }
+    status, age = tab.evaluate(_ACCEPT, body)
+    if status != 201:
+        raise SystemExit(f"an accept was answered with {status}")
+    return float(age)
+
+
+def _correcting(tab: Page, box: Box) -> list[Figure]:
+    """One wall moved 3 mm at ED and ES, by touch, until the box has confirmed it."""
+    tab.goto("/loop/1")
+    hand.open_loop(tab)
+    loop = box.loops()[-1]
+    mm_per_px = loop["analysis"]["calibration"]["mm_per_px_x"]
+    image = tab.locator("#image").bounding_box()
+    assert image is not None
+    px_per_mm = image["width"] / loop["columns"] / mm_per_px
+    maps = labels.of_analysis(box.ledger, box.spool, loop["analysis"]["id"])
+    while tab.locator("#back-out").is_visible():  # what the drag before this has left
+        tab.click("#back-out")
+    start, strokes = time.perf_counter(), 0
+    tab.click("#correct")
+    for mark, key in (("ed_frame", "d"), ("es_frame", "s")):
+        tab.keyboard.press(key)
+        frame = loop["analysis"]["measures"][mark]
+        tab.wait_for_selector(f"body[data-frame='{frame}']")
+        points = masks.contours(maps.frame(frame))[1]
+        top, bottom = points[:, 1].min(), points[:, 1].max()
+        for share in _STROKES_AT:
+            left = points[points[:, 0] < points[:, 0].mean()]
+            x, y = left[abs(left[:, 1] - top - share * (bottom - top)).argmin()]
+            hand.drag_by_finger(tab, hand.place(tab, (float(x), float(y))), -3 * px_per_mm, 0)
+            strokes += 1
+    tab.click("#accept")
+    tab.wait_for_url("**/")  # there is no other loop to go on to
+    seconds = time.perf_counter() - start
+    what = "ED and ES corrected by touch, one wall 3 mm"
+    return [
+        figures.at_most(f"{what}: strokes", strokes, "strokes", _MOST_STROKES),
+        figures.at_most(f"{what}: until confirmed", seconds, "s", _MOST_CORRECTING_S),
+    ]
+
+
+def _accepting_busy(browser: Browser, tab: Page, box: Box, times: int) -> Figure:
+    """The same while eight lists stand open, a loop plays and another is being analysed."""
+    contexts = []
+    for initials in ("AK", "BM", "KL") * 3:
+        context = browser.new_context(base_url=box.url)
+        page = context.new_page()
+        hand.sign_in(page, initials, "/")
+        contexts.append(context)
+        if len(contexts) == _OPEN_LISTS + 1:
+            page.goto("/loop/1")
+            hand.open_loop(page)
+    with tempfile.TemporaryDirectory() as folder:
+        loop = cine_loop(seed=1, frames=_ANALYSED_FRAMES).write(Path(folder) / "other.dcm")
+        scu.send([loop], "127.0.0.1", box.dicom_port, called_ae="ECHOCART")
+        ages = [_accept(tab, box, times + number) for number in range(times)]
+    for context in contexts:
+        context.close()
+    what = (
+        f"the same with {_OPEN_LISTS} lists open, one loop playing and one being analysed,"
+        f" p95 of {times}"
+    )
+    return figures.at_most(what, figures.percentile_95(ages), "ms", _CONFIRMED_MS)
+
+
+def _memory(tab: Page, times: int) -> Figure:
+    """What the page's own process holds after many loops, less what it held after a few."""
+    session = tab.context.new_cdp_session(tab)
+    session.send("Performance.enable")
+    held = []
+    for _ in range(times):
+        tab.goto("/loop/1")
+        hand.open_loop(tab)
+        session.send("HeapProfiler.collectGarbage")
+        held.append(sum(p.memory_info().rss for p in _renderers()) / 1e6)
+    few = statistics.median(held[:_FEW_LOOPS])
+    grown = statistics.median(held[-_FEW_LOOPS:]) - few
+    what = f"browser memory after {times} loops viewed, over that after {_FEW_LOOPS}"
+    return figures.at_most(what, grown, "MB", _MEMORY_MB)
+
+
+def _renderers() -> list[psutil.Process]:
+    """The browser's processes that show pages."""
+    return [
+        process
+        for process in psutil.Process().children(recursive=True)
+        if any("--type=renderer" in part for part in process.cmdline())
+    ]
 
 
 def _size() -> Figure:
     folder = files("appliance.webui") / "static"
     sent = [
-        len(gzip.compress(item.read_bytes(), 9))
+        len(gzip.compress(compact(item.read_text(), script=item.name.endswith(".js")).encode(), 9))
         for item in folder.iterdir()
         if item.name.endswith((".js", ".css"))
     ]

@@ -6,17 +6,27 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from appliance import pins
 from appliance.config import Settings, load
-from appliance.ledger import Ledger, worklist
+from appliance.ledger import Ledger, user, worklist
 from appliance.spool import Spool
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SERVICES = ("scp", "engine", "webui", "sync")
+PIN = "246810"  # of everybody on a test's box
+PEOPLE = ("AK", "BM", "KL")  # sonographers that every test's box knows
 LOADED_MACHINE_S = 120.0  # a wait that long means broken, not slow
+
+
+@cache
+def hashed_pin() -> str:
+    """Return what a ledger keeps of `PIN`."""
+    return pins.hashed(PIN)
 
 
 def free_port() -> int:
@@ -40,8 +50,10 @@ class Box:
         More TOML, appended to the file.
     closes_after_s
         Quiet seconds after which a reviewed study is closed.
-    scp
-        More lines of the section [scp].
+    scp, webui
+        More lines of these sections.
+    people
+        Initials of the sonographers it knows; all have `PIN`. None of them is admin.
     """
 
     def __init__(
@@ -51,6 +63,8 @@ class Box:
         extra: str = "",
         closes_after_s: float = 0.0,
         scp: str = "",
+        webui: str = "lock_after_s = 7200",
+        people: Sequence[str] = PEOPLE,
     ) -> None:
         self.root = root
         self.services = tuple(services)
@@ -61,12 +75,15 @@ class Box:
         self.config.write_text(
             f'[box]\nae_title = "ECHOCART"\nstate_dir = "{root / "state"}"\n'
             f'[scp]\nhost = "127.0.0.1"\nport = {self.dicom_port}\nspace_floor_mb = 10\n{scp}\n'
-            f"[webui]\nport = {self.http_port}\n"
+            f"[webui]\nport = {self.http_port}\n{webui}\n"
             f"[sync]\nstudy_closes_after_s = {closes_after_s}\n"
             f'[[destination]]\nname = "usb"\nkind = "folder"\npath = "{self.usb}"\n{extra}'
         )
         self.settings: Settings = load(self.config)
         self.ledger = Ledger(self.settings.box.state_dir)
+        for initials in people:
+            if user.find(self.ledger, initials) is None:  # a box is also started on a kept state
+                user.add(self.ledger, initials, ["sonographer"], hashed_pin(), "test")
         self.spool = Spool(self.settings.box.state_dir)
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self._starts: dict[str, int] = {}
@@ -74,7 +91,7 @@ class Box:
     @property
     def url(self) -> str:
         """Address of the review page."""
-        return f"http://127.0.0.1:{self.http_port}"
+        return self.settings.webui.url
 
     def __enter__(self) -> "Box":
         for name in self.services:

@@ -107,7 +107,7 @@ class Scene:
         sampled = cv2.remap(
             amplitude, across, self.depth * 415, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
         )
-        return sampled / np.float32(amplitude.mean())
+        return np.asarray(sampled / np.float32(amplitude.mean()), np.float32)
 
     def _ellipse(self, x: float, y: float, half_x: float, half_y: float, tilt: float) -> Float:
         """1 at an ellipse's centre, 0 on its border, below 0 outside."""

@@ -218,7 +218,8 @@ def on_its_head(loop: Phantom) -> Phantom:
 def _colour(grey: Bytes, tint: tuple[float, float, float], photometric: str) -> Bytes:
     if photometric in ("MONOCHROME2", "PALETTE COLOR") or tint == (1.0, 1.0, 1.0):
         return np.repeat(grey[..., None], 3, axis=2)
-    return (grey[..., None] * np.array(tint, np.float32)).round().astype(np.uint8)
+    tinted = (grey[..., None] * np.array(tint, np.float32)).round()
+    return np.asarray(tinted, np.uint8)
 
 
 def _encode(dataset: Dataset, pictures: list[Bytes], syntax: UID) -> list[bytes]:

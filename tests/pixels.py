@@ -49,8 +49,8 @@ def set_palette(dataset: Dataset, bits: int, tint: tuple[float, float, float]) -
 
 def ybr(rgb: Bytes) -> Bytes:
     """YBR_FULL samples of an RGB frame (PS3.3 C.7.6.3.1.2)."""
-    converted: Bytes = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
-    return converted
+    converted = cv2.cvtColor(rgb, cv2.COLOR_RGB2YCrCb)[..., [0, 2, 1]]
+    return np.asarray(converted, np.uint8)
 
 
 def native(rgb: Bytes, photometric: str, planar: int, bits: int, big_endian: bool) -> bytes:

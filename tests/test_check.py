@@ -4,6 +4,7 @@ import socket
 
 import pytest
 
+from appliance import certificates
 from appliance.check import Finding, check
 from tests.box import free_port
 from tests.orthanc import Orthanc
@@ -70,3 +71,25 @@ def test_a_server_that_says_nothing_is_not_waited_for(tmp_path, kind):
         other = Orthanc(tmp_path / "other")
         other.http_port = other.dicom_port = silent.getsockname()[1]
         assert found(tmp_path, other.toml("x", kind)).word == "attention"
+
+
+@pytest.mark.parametrize(
+    ("host", "subject", "words"),
+    [
+        ("echocart.example", None, ""),
+        ("other.example", "webui.names", "isn't for other.example: browsers will refuse it"),
+    ],
+)
+def test_the_page_s_certificate_must_be_for_its_names(tmp_path, host, subject, words):
+    certificates.make_authority(tmp_path, "test")
+    certificates.issue(tmp_path, "box", "BOX", ["echocart.example", "10.1.2.3"])
+    path = tmp_path / "echocart.toml"
+    path.write_text(
+        f'[box]\nae_title = "BOX"\nstate_dir = "{tmp_path / "state"}"\n'
+        f'[scp]\nhost = "127.0.0.1"\nport = {free_port()}\n[webui]\nport = {free_port()}\n'
+        f'host = "0.0.0.0"\nnames = ["{host}", "10.1.2.3"]\n'
+        f'tls_certificate = "{tmp_path / "box.pem"}"\ntls_key = "{tmp_path / "box.key"}"\n'
+    )
+    broken = {item.subject: item.text for item in check(path) if not item.ok}
+    assert set(broken) == ({subject} if subject else set())
+    assert words in broken.get(subject, "")

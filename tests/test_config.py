@@ -34,7 +34,16 @@ def test_everything_but_the_ae_title_has_a_default(tmp_path):
         ('[box]\nae_title = "A"\n[scp]\n\nport = "DICOM"\n', 5, "must be a whole number"),
         ('[box]\nae_title = "A"\n[scp]\nport = 70000\n', 4, "65535"),
         ('[box]\nae_title = "A"\n[scpp]\nport = 1\n', 3, "Did you mean 'scp'?"),
-        ('[box]\nae_title = "A"\n[webui]\nhost = "0.0.0.0"\n', 4, "127.0.0.1 only"),
+        ('[box]\nae_title = "A"\n[webui]\nhost = "0.0.0.0"\n', 4, "needs tls_certificate"),
+        (
+            '[box]\nae_title = "A"\n[webui]\nhost = "10.1.2.3"\ntls_certificate = "/c"\ntls_key = "/k"\n',
+            4,
+            "names must list",
+        ),
+        ('[box]\nae_title = "A"\n[webui]\ntls_certificate = "/c"\n', 3, "come together"),
+        ('[box]\nae_title = "A"\n[webui]\nnames = ["*"]\n', 4, "host name or IP address"),
+        ('[box]\nae_title = "A"\n[webui]\nnames = ["a:8080"]\n', 4, "host name or IP address"),
+        ('[box]\nae_title = "A"\n[webui]\nlock_after_s = 0\n', 4, "1.0 or more"),
         ('[box]\nae_title = "A"\n[engine]\nbackend = "magic"\n', 4, "openvino"),
         (
             '[box]\nae_title = "A"\n[[destination]]\nname = "a"\nkind = "folder"\npath = "/a"\n'

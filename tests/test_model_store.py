@@ -94,7 +94,7 @@ def test_no_model_and_a_file_the_manifest_does_not_name_are_said(state, newer, t
 def test_an_addition_cut_short_is_no_model_and_is_cleared_away(state, newer):
     left = state / "models" / ".partial-1234"
     shutil.copytree(newer, left)
-    assert [item.name for item in model_store.listed(state, "")] == ["first-network-1.0.0"]
+    assert [item.name for item in model_store.listed(state, [""])] == ["first-network-1.0.0"]
     model_store.add(state, newer)
     assert [path.name for path in (state / "models").iterdir()] == ["first-network-1.1.0"]
 
@@ -102,18 +102,18 @@ def test_an_addition_cut_short_is_no_model_and_is_cleared_away(state, newer):
 def test_a_model_spoiled_on_the_disk_is_listed_with_its_problem(state, newer):
     made = model_store.add(state, newer)
     (made.folder / "network.onnx").write_bytes(b"")
-    released, added = model_store.listed(state, "first-network-1.1.0")
-    assert (released.chosen, added.chosen, added.added) == (False, True, True)
+    released, added = model_store.listed(state, ["first-network-1.1.0"])
+    assert (released.place, added.place, added.added) == (0, 1, True)
     assert "not the file" in added.problem
     with pytest.raises(ManifestError):
         model_store.load(state, "first-network-1.1.0")
 
 
 def test_a_choice_goes_over_the_file_and_every_one_is_kept(box):
-    assert model_store.chosen(box.ledger, box.settings) == ""
-    setting.choose_model(box.ledger, "first-network-1.1.0", "anna")
-    setting.choose_model(box.ledger, "first-network-1.0.0", "ben")
-    assert model_store.chosen(box.ledger, box.settings) == "first-network-1.0.0"
+    assert model_store.chosen(box.ledger, box.settings) == ("",)
+    setting.choose_models(box.ledger, ["first-network-1.1.0"], "anna")
+    setting.choose_models(box.ledger, ["first-network-1.0.0"], "ben")
+    assert model_store.chosen(box.ledger, box.settings) == ("first-network-1.0.0",)
     taken = setting.history(box.ledger, setting.MODEL)
     assert [(row["value"], row["by"]) for row in taken] == [
         ("first-network-1.0.0", "ben"),
@@ -123,7 +123,7 @@ def test_a_choice_goes_over_the_file_and_every_one_is_kept(box):
 
 @pytest.mark.parametrize("statement", ["UPDATE setting SET value = 'x'", "DELETE FROM setting"])
 def test_a_recorded_choice_is_never_changed(box, statement):
-    setting.choose_model(box.ledger, "first-network-1.0.0", "anna")
+    setting.choose_models(box.ledger, ["first-network-1.0.0"], "anna")
     with (
         pytest.raises(Exception, match="setting rows are immutable"),
         box.ledger.transaction() as db,
@@ -136,7 +136,7 @@ def test_a_ledger_of_before_gets_the_settings_and_keeps_its_rows(box):
     box.ledger.db.conn.execute("DELETE FROM _sqlite_migrations WHERE name = '0002_settings'")
     box.ledger.close()
     again = Ledger(box.settings.box.state_dir)
-    assert setting.chosen_model(again) == ""
+    assert setting.chosen_models(again) == ()
     again.close()
 
 
@@ -159,7 +159,7 @@ def test_the_command_adds_lists_and_chooses(box, newer):
 def test_a_model_may_be_added_without_being_chosen(box, newer):
     done = echocart("model", "add", newer, "--no-use", "--config", box.config)
     assert done.returncode == 0, done.stderr
-    assert setting.chosen_model(box.ledger) == ""
+    assert setting.chosen_models(box.ledger) == ()
 
 
 def test_an_unknown_model_lists_those_there_are(state, newer):

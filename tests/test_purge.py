@@ -234,3 +234,24 @@ def test_the_command_says_what_would_go_and_then_removes_it(kept):
     assert "kept in pacs" in told
     assert kept.here(seq) == [False]
     assert "kept in pacs, removed here" in echocart("status", "--config", kept.config)
+
+
+def test_the_command_says_why_the_others_stay(kept):
+    seqs = [kept.object(n) for n in range(3)]
+    kept.prove(seqs[0]), kept.state(seqs[0], "received")
+    kept.prove(seqs[1])
+    told = echocart("purge", "--mb", 1, "--config", kept.config)
+    assert "1 objects, 0.0 MB removed" in told
+    assert told.endswith(
+        "1 MB are wanted. Objects that stay: 1 that no archive has proven to hold,"
+        " 1 that the engine has not looked at\n"
+    )
+    kept.state(seqs[0], "kept")
+    kept.prove(seqs[2])
+    told = echocart("purge", "--mb", 1, "--config", kept.config)
+    assert told.endswith("1 MB are wanted. No other object is here\n")
+
+
+def test_what_a_destination_waits_for_is_counted_apart(kept):
+    kept.prove(kept.object(1, originals=("pacs", "archive")), "pacs")
+    assert space.staying(kept.ledger) == {"unproven": 0, "unseen": 0, "awaited": 1}

@@ -11,6 +11,7 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import JPEGBaseline8Bit
 
+from appliance import certificates
 from appliance.dimse import text_of
 from appliance.errors import ApplianceError
 from appliance.scu import Outcome, Sent, batches, send
@@ -172,3 +173,16 @@ def test_a_file_keeps_its_identity(receiver: Box, real_loop: Path) -> None:
     send([real_loop], HOST, receiver.dicom_port)
     uid = dcmread(real_loop, stop_before_pixels=True).SOPInstanceUID
     assert uid in {row["sop_instance_uid"] for row in receiver.loops()}
+
+
+def test_a_port_that_speaks_something_else_is_said(tmp_path: Path) -> None:
+    certificates.make_authority(tmp_path, "site")
+    certificates.issue(tmp_path, "box", "ECHOCART", [HOST])
+    port = free_port()
+    files = {"certificate": "box.pem", "key": "box.key", "ca": "ca.pem"}
+    lines = [f'tls_{name} = "{tmp_path / file}"' for name, file in files.items()]
+    scp = "\n".join([f"tls_port = {port}", *lines])
+    with Box(tmp_path / "box", ["scp"], scp=scp), pytest.raises(ApplianceError) as told:
+        send([write_object(tmp_path / "a.dcm")], HOST, port)
+    assert f"{HOST}:{port} takes the connection, and does not answer" in str(told.value)
+    assert "may be a TLS port" in str(told.value)

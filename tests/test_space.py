@@ -1,14 +1,17 @@
 """How much room there is, how long it lasts, and what `echocart status` says of both."""
 
+import shutil
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
 from appliance import space, status
+from appliance.check import check
 from appliance.config import load
 from appliance.ledger import Ledger, reception
 from appliance.spool import Spool
+from tests.box import free_port
 
 
 class Ledgered:
@@ -101,3 +104,20 @@ def test_status_tells_of_room_clocks_and_what_was_put_aside(box):
         "clock of CART (10.0.0.1): 10 min ahead" in line or "9 min" in line for line in lines
     )
     assert "CANARY" not in " ".join(lines)
+
+
+def test_check_tells_when_images_would_be_refused(tmp_path):
+    free = shutil.disk_usage(tmp_path).free // 1_000_000
+    for floor, word, words in (
+        (1, "ok", "MB are free"),
+        (free * 2 // 3, "attention", "Free some space soon"),
+        (free * 2, "broken", "images are refused (A700). Free some space"),
+    ):
+        config = tmp_path / "echocart.toml"
+        config.write_text(
+            f'[box]\nae_title = "ECHOCART"\nstate_dir = "{tmp_path / "new"}"\n'
+            f"[scp]\nport = {free_port()}\nspace_floor_mb = {floor}\n"
+        )
+        (finding,) = (item for item in check(config) if item.subject == "scp.space_floor_mb")
+        assert finding.word == word
+        assert words in finding.text

@@ -76,8 +76,8 @@ def shows_flow(pictures: npt.NDArray[np.uint8]) -> bool:
     small = pictures[:, ::_STRIDE, ::_STRIDE]
     ybr = [cv2.cvtColor(np.ascontiguousarray(p), cv2.COLOR_RGB2YCrCb) for p in small]
     chroma = _without_tint(np.asarray(ybr, np.uint8))
-    coloured = np.hypot(chroma[..., 0], chroma[..., 1]) > _CHROMA
-    changing = (np.ptp(chroma, axis=0) > _CHANGE).any(axis=-1)
+    coloured = chroma[0] ** 2 + chroma[1] ** 2 > _CHROMA**2
+    changing = (np.ptp(chroma, axis=1) > _CHANGE).any(axis=0)
     kernel = np.ones((3, 3), np.uint8)
     areas = [
         int(cv2.morphologyEx((mask & changing).astype(np.uint8), cv2.MORPH_OPEN, kernel).sum())
@@ -88,14 +88,16 @@ def shows_flow(pictures: npt.NDArray[np.uint8]) -> bool:
 
 
 def _without_tint(ybr: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Cr and Cb, float32[..., 2], measured from the median colour of their brightness."""
-    luma = ybr[..., 0] >> 4
-    chroma = ybr[..., 1:].astype(np.float32)
-    tint = np.full((16, 2), 128, np.float32)
-    lit = ybr[..., 0] > 24
-    slope = np.zeros(2, np.float32)
-    if lit.any():
+    """Cr and Cb, float32[2, ...], measured from the median colour of their brightness."""
+    luma = np.ascontiguousarray(ybr[..., 0])
+    level = luma >> 4
+    lit = luma > 24
+    middle = np.arange(16, dtype=np.float32) * 16 + 8
+    made = np.empty((2, *luma.shape), np.float32)
+    brightness = luma[lit]
+    for place in range(2):
+        chroma = ybr[..., 1 + place].astype(np.float32)
         # One line through black: a bright level may be all flow, and hide in its own median.
-        slope = np.median((chroma[lit] - 128) / ybr[..., 0][lit][:, None], axis=0)
-    tint += slope * (np.arange(16, dtype=np.float32)[:, None] * 16 + 8)
-    return np.asarray(chroma - tint[luma], np.float32)
+        slope = np.median((chroma[lit] - 128) / brightness) if len(brightness) else np.float32(0)
+        made[place] = chroma - (np.float32(128) + slope * middle)[level]
+    return made

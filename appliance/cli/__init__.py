@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance import __version__
-from appliance.cli import carts, engine, model, space, tls
+from appliance.cli import audit, carts, engine, model, space, tls, user
 from appliance.cli.common import DEFAULT_CONFIG, Config, printable
 from appliance.errors import ApplianceError
 
@@ -28,6 +28,8 @@ app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
 app.add_typer(carts.app, name="carts")
 app.add_typer(tls.app, name="tls")
+app.add_typer(user.app, name="user")
+app.add_typer(audit.app, name="audit")
 app.command("purge")(space.purge)
 
 
@@ -52,7 +54,7 @@ def run(
             f"Services: {', '.join(SERVICES)}.",
         )
     if "webui" in names:
-        typer.echo(f"review page: http://{settings.webui.host}:{settings.webui.port}", err=True)
+        typer.echo(f"review page: {settings.webui.url}", err=True)
     run_supervisor(Supervisor(config, names, on_restart=lambda text: typer.echo(text, err=True)))
 
 
@@ -183,10 +185,24 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         review = row["review"]["decision"] if row["review"] else "not reviewed"
         sent = ", ".join(_delivery(item) for item in row["deliveries"])
         here = f"kept in {row['kept_in']}, removed here" if row["purged_at"] else ""
-        parts = [row["state"], row["reason"], here, review if row["analysis"] else "", sent]
+        parts = [
+            row["state"],
+            row["reason"],
+            _same_uid(row),
+            here,
+            review if row["analysis"] else "",
+            sent,
+        ]
         typer.echo(f"{row['seq']:>6}  {row['received_at']}  {printable(row['SOPInstanceUID'])}")
         typer.echo(f"        {' · '.join(part for part in parts if part)}")
     typer.echo(f"{len(rows)} instance{'s' if len(rows) != 1 else ''}")
+
+
+def _same_uid(row: dict[str, Any]) -> str:
+    if row["same_uid"] < 2:
+        return ""
+    stands = "this one counts" if row["current"] else "a later one counts"
+    return f"one of {row['same_uid']} with this UID and other bytes, {stands}"
 
 
 def _delivery(item: dict[str, Any]) -> str:

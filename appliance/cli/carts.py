@@ -131,23 +131,28 @@ def _print(shown: dict[str, Any]) -> None:
         what = f"report to {item['calling_ae']} about {item['objects']} objects waits"
         typer.echo(f"{what} since {item['requested_at']}{problem}")
     for item in shown["rejected"]:
-        title = printable(item["calling_ae"]) or "a TLS connection"
+        title = printable(item["calling_ae"])
         times = f"{item['rejected']} times, last {item['rejected_at']}"
         typer.echo(f"rejected: {title} from {item['peer']}, {times}: {item['why']}")
-        if item["calling_ae"] and item["why"].startswith(NOT_PAIRED):
+        if item["why"].startswith(NOT_PAIRED):
             # Quoted: whoever calls chooses the title that a person is to copy into a shell.
             machine = shlex.quote(f"{item['calling_ae']}@{item['peer']}")
             typer.echo(f"  echocart carts allow {machine}")
+    for item in shown["turned_away"]:
+        times = f"{item['times']} times, last {item['last_at']}"
+        typer.echo(f"turned away: {item['peer']}, {times}: {printable(item['why'])}")
 
 
 def _clock(item: dict[str, Any]) -> str:
+    from appliance.ledger.skew import duration
+
     ahead = item["ahead_s"]
     if ahead is None or abs(ahead) < _CLOCK_S:
         return ""
     return (
-        f", its clock {ahead} s ahead"
+        f", its clock {duration(ahead)} ahead"
         if ahead > 0
-        else f", its clock behind, or it sends {-ahead} s later"
+        else f", its clock behind, or it sends {duration(ahead)} later"
     )
 
 

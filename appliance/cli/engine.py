@@ -22,7 +22,7 @@ def list_backends(
     config: Config = DEFAULT_CONFIG,
     every: Annotated[bool, typer.Option("--all", help="every model of the box")] = False,
 ) -> None:
-    """Try each backend and precision of the chosen model here: a line for each, with the reason."""
+    """Try each backend and precision of the models in use here: a line for each, with the reason."""
     _run("list", "--config", str(config), *(["--all"] if every else []))
 
 
@@ -31,13 +31,13 @@ def build_plan(
     config: Config = DEFAULT_CONFIG,
     precision: Annotated[str, typer.Option(help="f16, int8 or f32; as configured if absent")] = "",
 ) -> None:
-    """Build the chosen model's TensorRT plan on this machine now, and say how far it is."""
+    """Build the TensorRT plans of the models in use on this machine now, and say how far it is."""
     _run("build", "--config", str(config), "--precision", precision)
 
 
 @app.command("retry")
 def retry_gpu(config: Config = DEFAULT_CONFIG) -> None:
-    """Ask the running engine to try the GPU again, between two loops."""
+    """Ask the running engine to try the GPU, and models that failed, again, between two loops."""
     from appliance.config import load
     from appliance.ledger import Ledger, setting
 

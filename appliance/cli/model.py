@@ -8,7 +8,8 @@ import typer
 from appliance.cli.common import DEFAULT_CONFIG, Config, person
 
 app = typer.Typer(
-    help="The models of the box: add one, list them, choose one.", no_args_is_help=True
+    help="The models of the box: add one, list them, choose those that draw, remove one.",
+    no_args_is_help=True,
 )
 
 
@@ -17,10 +18,14 @@ def add_model(
     source: Annotated[Path, typer.Argument(help="a model's folder, or its network in it")],
     config: Config = DEFAULT_CONFIG,
     use: Annotated[bool, typer.Option(help="let the engine run it from its next loop on")] = True,
+    beside: Annotated[
+        bool, typer.Option("--beside", help="after the models in use, not in their place")
+    ] = False,
 ) -> None:
     """Verify a model, keep a copy of it, and let the engine run it from its next loop on."""
     from appliance import model_store
     from appliance.config import load
+    from appliance.ledger import Ledger
 
     settings = load(config)
     manifest = model_store.add(settings.box.state_dir, source)
@@ -28,45 +33,75 @@ def add_model(
     limits = "research use only" if manifest.research_use_only else "no limit to research use"
     typer.echo(f"{name} is whole and kept ({manifest.licence}, {limits})")
     if use:
-        use_model(name, config)
+        ledger = Ledger(settings.box.state_dir)
+        before = model_store.resolved(model_store.chosen(ledger, settings)) if beside else ()
+        use_models([*before, name], config)
 
 
 @app.command("list")
 def list_models(config: Config = DEFAULT_CONFIG) -> None:
-    """Show every model of the box; the chosen one has a star."""
+    """Show every model of the box. Those in use have a star, or their place where there are more."""
     from appliance import model_store
     from appliance.config import load
     from appliance.ledger import Ledger
 
     settings = load(config)
     state_dir = settings.box.state_dir
-    in_force = settings.engine.model
+    in_force = model_store.configured(settings)
     if (state_dir / "ledger.db").exists():
         in_force = model_store.chosen(Ledger(state_dir), settings)
     for item in model_store.listed(state_dir, in_force):
-        research = item.manifest is not None and item.manifest.research_use_only
+        known = item.manifest
         parts = [
             "added" if item.added else "shipped",
-            item.manifest.licence if item.manifest else f"can't be used: {item.problem}",
-            "research use only" if research else "",
+            f"draws {', '.join(known.gates.views)}" if known else "",
+            known.licence if known else f"can't be used: {item.problem}",
+            "research use only" if known and known.research_use_only else "",
         ]
         text = ", ".join(part for part in parts if part)
-        typer.echo(f"{'*' if item.chosen else ' '} {item.name}  ({text})")
+        mark = "*" if len(in_force) == 1 else str(item.place)
+        typer.echo(f"{mark if item.place else ' '} {item.name}  ({text})")
 
 
 @app.command("use")
-def use_model(
-    name: Annotated[
-        str, typer.Argument(help="as `echocart model list` shows it; '' is the TOML file's")
+def use_models(
+    names: Annotated[
+        list[str], typer.Argument(help="as `echocart model list` shows them; '' is the TOML file's")
     ],
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Choose the model that the engine runs from its next loop on."""
+    """Choose the models that the engine runs from its next loop on.
+
+    Of several, the first that takes a loop's view draws it.
+    """
     from appliance import model_store
     from appliance.config import load
     from appliance.ledger import Ledger, setting
 
     settings = load(config)
-    manifest = model_store.load(settings.box.state_dir, name or settings.engine.model)
-    setting.choose_model(Ledger(settings.box.state_dir), name, person())
-    typer.echo(f"{model_store.name_of(manifest)} is chosen: the next loop is analysed with it")
+    wanted = model_store.resolved(name for name in names if name)
+    for name in wanted or model_store.configured(settings):
+        model_store.load(settings.box.state_dir, name)
+    ledger = Ledger(settings.box.state_dir)
+    setting.choose_models(ledger, wanted, person())
+    chosen = model_store.resolved(model_store.chosen(ledger, settings))
+    if len(chosen) == 1:
+        typer.echo(f"{chosen[0]} is chosen: the next loop is analysed with it")
+    else:
+        typer.echo(f"{', then '.join(chosen)}: the first that takes a loop's view draws it")
+
+
+@app.command("remove")
+def remove_model(
+    name: Annotated[str, typer.Argument(help="as `echocart model list` shows it")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Delete a model that was added to this box and isn't in use. What it has drawn stays."""
+    from appliance import model_store
+    from appliance.config import load
+    from appliance.ledger import Ledger
+
+    settings = load(config)
+    in_force = model_store.chosen(Ledger(settings.box.state_dir), settings)
+    model_store.remove(settings.box.state_dir, name, (*in_force, *model_store.configured(settings)))
+    typer.echo(f"{name} is removed")

@@ -1,5 +1,6 @@
 """`echocart purge`: make room now, or say what would go."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -21,13 +22,14 @@ def purge(
     The box does the same on its own when space asks for it.
     """
     from appliance.config import load
-    from appliance.ledger import Ledger
+    from appliance.ledger import Ledger, space
     from appliance.purge import Leaving, Purge
     from appliance.spool import Spool
 
     settings = load(config)
     state_dir = settings.box.state_dir
-    room = Purge(settings, Ledger(state_dir), Spool(state_dir))
+    ledger = Ledger(state_dir)
+    room = Purge(settings, ledger, Spool(state_dir))
     wanted = megabytes * 1_000_000 or room.wanted()
     if dry_run:
         gone = room.plan(wanted)
@@ -42,4 +44,14 @@ def purge(
     verb = "would go" if dry_run else "removed"
     typer.echo(f"{len(gone)} objects, {size / 1e6:.1f} MB {verb}")
     if size < wanted:
-        typer.echo(f"{wanted / 1e6:.0f} MB are wanted: nothing else is proven in an archive yet")
+        typer.echo(f"{wanted / 1e6:.0f} MB are wanted. {_what_stays(space.staying(ledger))}")
+
+
+def _what_stays(staying: Mapping[str, int]) -> str:
+    reasons = {
+        "unproven": "that no archive has proven to hold",
+        "unseen": "that the engine has not looked at",
+        "awaited": "that a destination still gets something of",
+    }
+    stays = [f"{staying[name]} {words}" for name, words in reasons.items() if staying[name]]
+    return f"Objects that stay: {', '.join(stays)}" if stays else "No other object is here"

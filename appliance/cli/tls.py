@@ -1,5 +1,6 @@
-"""`echocart tls`: certificates of the site's own, for box and carts."""
+"""`echocart tls`: certificates of the site's own, for box, page and carts."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -44,8 +45,14 @@ Add to [scp] in {config}, and restart the receiver:
   tls_certificate = "{folder / "box.pem"}"
   tls_key = "{folder / "box.key"}"
   tls_ca = "{folder / certificates.CA}"
-The two .key files belong to you alone now. Give box.key to the receiver's user (chown) and the folder
-to its group (chgrp), so that the receiver may read it; ca.key stays yours.
+For the review page beyond this machine, add to [webui], and restart the page:
+  host = "0.0.0.0"
+  names = {json.dumps(name or ["NAME OR ADDRESS THAT TABLETS REACH IT BY"])}
+  tls_certificate = "{folder / "box.pem"}"
+  tls_key = "{folder / "box.key"}"
+and install {certificates.CA} on the tablets as an authority.
+The two .key files belong to you alone now. Give box.key to the services' user (chown) and the folder
+to its group (chgrp), so that they may read it; ca.key stays yours.
 
 For the cart's service engineer:
   authority   {folder / certificates.CA}

@@ -1,7 +1,7 @@
 """Every setting of the box: its type, its default, its limits."""
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,6 +52,17 @@ def _not_a_truth(value: Any) -> Any:
     return value
 
 
+def _host_name(value: str) -> str:
+    """A name as browsers send it, or an IP address; no port, no asterisk."""
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        pass
+    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
+        raise ValueError("must be a host name or IP address, without port")
+    return value.lower()
+
+
 def network_address(value: str) -> str:
     """Return an IP address, or a network in CIDR notation, as it is always written; "" is any.
 
@@ -77,6 +88,7 @@ WholePath = Annotated[Path, AfterValidator(_whole_path)]
 Whole = Annotated[int, BeforeValidator(_not_a_truth)]
 Seconds = Annotated[float, BeforeValidator(_not_a_truth), Field(ge=0, allow_inf_nan=False)]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 
 
 class _Section(BaseModel):
@@ -98,6 +110,15 @@ class Scp(_Section):
     port: Port = Field(default=11112, description="DICOM port")
     maximum_pdu: Whole = Field(default=131072, ge=4096, le=1 << 20, description="bytes, both ways")
     maximum_associations: Whole = Field(default=50, ge=1, le=500, description="at the same time")
+    associations_of_an_address: Whole = Field(
+        default=30,
+        ge=1,
+        le=500,
+        description="of them, from one IP address: a router has many carts",
+    )
+    associations_of_a_cart: Whole = Field(
+        default=20, ge=1, le=500, description="of them, from one AE title at one address"
+    )
     space_floor_mb: Whole = Field(
         default=500, ge=0, description="below it, images are refused (A700)"
     )
@@ -137,6 +158,9 @@ class Engine(_Section):
     precision: Literal["auto", "f32", "bf16", "f16", "int8"] = "auto"
     threads: Whole = Field(default=0, ge=0, le=256, description="0 takes all cores")
     model: str = Field(default="", description="name of a released model; empty takes the default")
+    beside: tuple[str, ...] = Field(
+        default=(), description="further models, asked in this order for what the first refuses"
+    )
     cuda_graph: bool = Field(
         default=False, description="launch a frame's work on the GPU as one CUDA graph"
     )
@@ -148,18 +172,51 @@ class Engine(_Section):
 class Webui(_Section):
     """Where the review page is."""
 
+    port: Port = Field(default=8080, description="HTTP port; HTTPS with a certificate")
+    names: tuple[HostName, ...] = Field(
+        default=(), description="host names and IP addresses that tablets reach it by"
+    )
+    tls_certificate: WholePath | None = Field(default=None, description="of this box, PEM")
+    tls_key: WholePath | None = Field(default=None, description="its private key, PEM")
+    lock_after_s: Seconds = Field(
+        default=600.0, ge=1, description="seconds without a touch until the page locks"
+    )
+    # Behind the others, so that what is wrong with it is told at its own line.
     host: str = Field(default="127.0.0.1", description="address to listen on")
-    port: Port = Field(default=8080, description="HTTP port")
 
     @field_validator("host")
     @classmethod
-    def _is_loopback(cls, value: str) -> str:
-        if value not in _LOOPBACK:
+    def _is_safe_there(cls, value: str, info: ValidationInfo) -> str:
+        if value not in _LOOPBACK and not info.data.get("tls_certificate"):
             raise ValueError(
-                "the page shows patients and has no log-in with a secret yet:"
-                " it listens on 127.0.0.1 only"
+                "the page shows patients: beyond 127.0.0.1 it needs tls_certificate and tls_key"
+                " (`echocart tls init` makes them)"
+            )
+        if value not in _LOOPBACK and not info.data.get("names"):
+            raise ValueError(
+                "beyond 127.0.0.1, names must list what tablets reach the page by, as in"
+                ' ["echocart.example.org"]'
             )
         return value
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> "Webui":
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            raise ValueError("tls_certificate and tls_key come together")
+        return self
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page, without a path."""
+        name = self.names[0] if self.names else self.host
+        bracketed = f"[{name}]" if ":" in name else name
+        return f"{'https' if self.tls_certificate else 'http'}://{bracketed}:{self.port}"
+
+    @property
+    def trusted_hosts(self) -> list[str]:
+        """What Host may say: any other name is a DNS rebinding attack."""
+        names = ["localhost", "127.0.0.1", "::1", *self.names]
+        return [f"[{name}]" if ":" in name else name for name in names]
 
 
 Wish = Literal["originals", "results", "corrections"]

@@ -36,19 +36,19 @@ class PageClient:
         # A site's proxy has no business between a box and itself.
         self._opener = urllib.request.build_opener(jar, urllib.request.ProxyHandler({}))
 
-    def sign_in(self, initials: str) -> None:
+    def sign_in(self, initials: str, pin: str) -> None:
         """Sign in as the page's form does.
 
         Raises
         ------
         PageError
-            When the page does not offer its form, or refuses the initials.
+            When the page does not offer its form, or refuses initials or PIN.
         """
         page = self._call("/")
         token, action = _TOKEN.search(page), _ACTION.search(page)
         if token is None or action is None:
             raise PageError("sign in", "the page offers no form", "Is this an Echocart box?")
-        form = {"csrf_token": unescape(token.group(1)), "initials": initials, "next": "/"}
+        form = {"csrf_token": unescape(token.group(1)), "user": initials, "pin": pin, "next": "/"}
         self._call(unescape(action.group(1)), urllib.parse.urlencode(form).encode())
 
     def loop(self, seq: int) -> dict[str, Any]:
@@ -112,7 +112,8 @@ class PageClient:
     def _call(
         self, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> str:
-        request = urllib.request.Request(self._url + path, body, headers or {})  # noqa: S310
+        given = {"Referer": self._url + "/", **(headers or {})}
+        request = urllib.request.Request(self._url + path, body, given)  # noqa: S310
         try:
             with self._opener.open(request, timeout=TIMEOUT_S) as answer:
                 text: str = answer.read().decode()

@@ -13,10 +13,11 @@ from typing import Any, NoReturn, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from appliance import scu
+from appliance import pins, scu
 from appliance.config import Settings, load
+from appliance.demo.pageclient import PageClient
 from appliance.errors import ApplianceError
-from appliance.ledger import Ledger, worklist
+from appliance.ledger import Ledger, user, worklist
 from appliance.part10 import read_header
 from appliance.spool import Spool
 from appliance.supervisor import SERVICES, Supervisor
@@ -26,6 +27,7 @@ START_S = 120.0  # importing everything on a cold, slow disk
 ANALYSIS_S = 300.0
 DELIVERY_S = 60.0
 _DICOM_PORT, _HTTP_PORT = 11112, 8080
+_USER = "DEMO"
 
 Result = TypeVar("Result")
 
@@ -56,6 +58,7 @@ class Demo:
         self.console = Console(highlight=False)
         self.stations: list[tuple[str, float, str]] = []
         self.with_orthanc = with_orthanc
+        self.pin = ""
 
     def run(self, *, once: bool) -> None:
         """Start the box, send the loop, show what comes of it; with `once`, review it and end."""
@@ -71,6 +74,7 @@ class Demo:
     def _run(self, settings: Settings, once: bool) -> None:
         (self.root / "logs").mkdir()
         config = self.root / "echocart.toml"
+        self.pin = _demo_user(Ledger(settings.box.state_dir))
         supervisor = Supervisor(config, logs=self.root / "logs", on_restart=self._say)
         try:
             supervisor.start()
@@ -124,13 +128,14 @@ class Demo:
         self._send(settings)
         loop = self._analysed(ledger, supervisor)
         self._show(settings, loop, begun)
-        url = f"http://{settings.webui.host}:{settings.webui.port}"
+        url = settings.webui.url
         if not once:
-            self._say(f"review page: {url}/loop/{loop['seq']}   (Ctrl-C stops the box)")
+            self._say(f"review page: {url}/loop/{loop['seq']}   user {_USER}, PIN {self.pin}")
+            self._say("(Ctrl-C stops the box)")
             while True:
                 supervisor.check()
                 time.sleep(0.2)
-        self._review(settings, ledger, url, loop)
+        self._review(settings, ledger, PageClient(url), loop)
         self._delivered(ledger, supervisor, loop["seq"])
         sheet = self.root / "contact-sheet.png"
         from appliance.demo.contact_sheet import write
@@ -174,19 +179,18 @@ class Demo:
         self._say(f"(the loop itself lasts {lasts:.1f} s)")
         self._say(_sentence(measures))
 
-    def _review(self, settings: Settings, ledger: Ledger, url: str, loop: dict[str, Any]) -> None:
-        from appliance.demo.pageclient import PageClient
-
+    def _review(
+        self, settings: Settings, ledger: Ledger, page: PageClient, loop: dict[str, Any]
+    ) -> None:
         begun = time.monotonic()
-        page = PageClient(url)
-        page.sign_in("DEMO")
+        page.sign_in(_USER, self.pin)
         if self.with_orthanc:  # only a correction goes to the archive
             frame, polygon = _widened(ledger, Spool(settings.box.state_dir), loop)
             review = page.correct(loop["seq"], {frame: {1: polygon}})
         else:
             review = page.accept(loop["seq"])
         done = f"{review['decision']} through the page"
-        self._station(done, begun, f"review {review['id']} by DEMO")
+        self._station(done, begun, f"review {review['id']} by {_USER}")
 
     def _delivered(self, ledger: Ledger, supervisor: Supervisor, seq: int) -> None:
         begun = time.monotonic()
@@ -269,6 +273,13 @@ def sample_loop() -> Path:
         hint = "pip install 'echocart[demo]', or name a loop of yours with --loop FILE."
         raise ApplianceError("run the demo", "the sample loop is not installed", hint)
     return Path(spec.submodule_search_locations[0]) / "data" / SAMPLE
+
+
+def _demo_user(ledger: Ledger) -> str:
+    """Make the user who reviews, and return the PIN: each run has its own box and its own PIN."""
+    pin = pins.random()
+    user.add(ledger, _USER, ["sonographer", user.ADMIN], pins.hashed(pin), "demo")
+    return pin
 
 
 def _widened(ledger: Ledger, spool: Spool, loop: dict[str, Any]) -> tuple[int, list[list[float]]]:

@@ -7,7 +7,7 @@ network's own threads compute several frames at a time meanwhile (`infer_all`).
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -19,10 +19,18 @@ import numpy.typing as npt
 
 from appliance.cine import Cine, FrameError
 from appliance.engine.backend import Backend, Inference, infer_all
+from appliance.engine.plain import drawn_shape
 from appliance.engine.quality import STRUCTURES, FrameShape, frame_shape
 from appliance.engine.smoothing import voted
-from appliance.masks import LabelMap, encode_certainty, encode_chunk, outline, tidy
-from appliance.measures.chambers import FrameMeasures, frame_measures
+from appliance.masks import LabelMap, encode_certainty, encode_chunk, outlines, tidy
+from appliance.measures.chambers import (
+    LV,
+    NOTHING,
+    Around,
+    FrameMeasures,
+    frame_measures,
+    well_inside,
+)
 from appliance.sector import Sector
 from appliance.sector.geometry import letterbox
 
@@ -97,6 +105,7 @@ def run(
     *,
     voting: bool = False,
     admit: Callable[[], None] | None = None,
+    structures: Sequence[int] = (),
 ) -> list[Frame]:
     """Label every frame of a loop.
 
@@ -118,6 +127,9 @@ def run(
     admit
         Called on the writer's thread while the first frames are computed, before anything is
         published; what it raises ends the run.
+    structures
+        Label values of a model that draws other structures than the apical heart: nothing is
+        measured then. () for the heart.
 
     Returns
     -------
@@ -130,7 +142,7 @@ def run(
         When the network fails; whatever `publish` or `admit` raises.
     """
     reader = _Reader(cine, sector, stages)
-    writer = _Writer(sector, publish, stages, mm_per_px)
+    writer = _Writer(sector, publish, stages, mm_per_px, structures)
     found: list[Frame] = []
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
         pictures = _ahead(reading, reader.read, range(cine.frames), AHEAD)
@@ -180,10 +192,13 @@ class _Writer:
         publish: Callable[[Chunk], None],
         stages: Stages,
         mm_per_px: float | None,
+        structures: Sequence[int],
     ) -> None:
+        self._structures = structures
         self._publish, self._stages, self._mm_per_px = publish, stages, mm_per_px
         self._fan = fan_on_map(sector)
         self._fan_area = float(self._fan.sum())
+        self._shown = well_inside(self._fan.shape, self._fan)
         self._before: LabelMap | None = None
         self._before_two: LabelMap | None = None
         self._next = 0
@@ -210,8 +225,13 @@ class _Writer:
     def _frame(self, inference: Inference | None, out: LabelMap) -> Frame:
         if inference is None:
             return Frame(None, None)
-        out[:] = tidy(inference.labels)
-        outlines = {label: outline(out, label) for label in STRUCTURES}
+        tidy(inference.labels, out)
+        if self._structures:
+            plain = drawn_shape(out, inference, self._fan_area, self._before, self._structures)
+            self._before = out
+            return Frame(NOTHING, plain)
+        lines = outlines(out, STRUCTURES)
+        around = Around.of(out, lines[LV])
         shape = frame_shape(
             out,
             inference.confidence,
@@ -221,10 +241,12 @@ class _Writer:
             raw=inference.labels,
             certainty=inference.certainty,
             mm_per_px=self._mm_per_px,
-            outlines=outlines,
+            outlines=lines,
+            around=around,
         )
         self._before_two, self._before = self._before, out
-        return Frame(frame_measures(out, self._fan, outlines), shape)
+        measures = frame_measures(out, self._fan, lines, around=around, shown=self._shown)
+        return Frame(measures, shape)
 
 
 def _infer(

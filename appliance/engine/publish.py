@@ -1,10 +1,10 @@
 """Where label maps go as they come: held back until the loop looks like a heart, then shown."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from appliance.engine.pipeline import Chunk
-from appliance.engine.quality import FrameShape, judge
+from appliance.engine.pipeline import Chunk, Frame
+from appliance.engine.quality import FrameShape, Quality, judge
 from appliance.ledger import Ledger, analysis
 from appliance.spool import Spool
 
@@ -28,8 +28,8 @@ class Publisher:
         Seconds each renewal lasts.
     stopping
         Tells whether the service was asked to stop.
-    asked
-        Whether a person asked for this loop: see `quality.judge`.
+    looks_right
+        Judges the shapes of the frames seen so far, of so many.
     """
 
     def __init__(
@@ -40,13 +40,12 @@ class Publisher:
         opened: analysis.Opened,
         lease_s: float,
         stopping: Callable[[], bool],
-        *,
-        asked: bool = False,
+        looks_right: Callable[[Sequence[FrameShape], int], Quality] = judge,
     ) -> None:
         self._ledger, self._spool = ledger, spool
         self._claim, self._opened = claim, opened
         self._lease_s, self._stopping = lease_s, stopping
-        self._asked = asked
+        self._looks_right = looks_right
         self._shapes: list[FrameShape] = []
         self._seen = 0
         self._held: list[Chunk] = []
@@ -73,6 +72,11 @@ class Publisher:
         if self.analysis_id is not None:
             self._flush(self.analysis_id)
 
+    def judged(self, frames: Sequence[Frame]) -> Quality:
+        """Judge the whole loop."""
+        shapes = [frame.shape for frame in frames if frame.shape is not None]
+        return self._looks_right(shapes, len(frames))
+
     def finish(self) -> int:
         """Store what is still held back, for a loop that passed; returns the analysis' id."""
         if self.analysis_id is None:
@@ -84,7 +88,7 @@ class Publisher:
         """Judge what was seen so far; asked until it does, and no more then."""
         self._seen += len(chunk.frames)
         self._shapes += [frame.shape for frame in chunk.frames if frame.shape is not None]
-        return judge(self._shapes, self._seen, asked=self._asked).passed
+        return self._looks_right(self._shapes, self._seen).passed
 
     def _flush(self, analysis_id: int) -> None:
         for chunk in self._held:

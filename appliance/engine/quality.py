@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from appliance.masks import LabelMap, outline
-from appliance.measures.chambers import LA, LV, MYOCARDIUM, touching
+from appliance.measures.chambers import LA, LV, MYOCARDIUM, Around
 
 STRUCTURES = (LV, MYOCARDIUM, LA)
 
@@ -138,6 +138,7 @@ def frame_shape(
     certainty: npt.NDArray[np.uint8] | None = None,
     mm_per_px: float | None = None,
     outlines: Mapping[int, npt.NDArray[np.int32]] | None = None,
+    around: Around | None = None,
 ) -> FrameShape:
     """Look at one tidied label map.
 
@@ -155,15 +156,17 @@ def frame_shape(
         uint8 [rows/4, columns/4], of the network.
     mm_per_px
         Side of a map pixel; None when the calibration isn't trusted.
-    outlines
-        `masks.outline` of each structure, where the caller has them already.
+    outlines, around
+        `masks.outline` of each structure, and what lies around the cavity's, where the caller has
+        them already.
     """
     cavity = labels == LV
     outlines = outlines or {label: outline(labels, label) for label in STRUCTURES}
     border = outlines[LV]
     pixels = {label: float(np.count_nonzero(labels == label)) for label in STRUCTURES}
-    wall = float(touching(labels, MYOCARDIUM, border).mean()) if len(border) else 0.0
-    base = float(touching(labels, LA, border).mean()) if len(border) else 0.0
+    around = around or Around.of(labels, border)
+    wall = float(around.wall.mean()) if len(border) else 0.0
+    base = float(around.atrium.mean()) if len(border) else 0.0
     return FrameShape(
         lv_of_fan=pixels[LV] / max(1.0, fan_area),
         wall_of_fan=pixels[MYOCARDIUM] / max(1.0, fan_area),
@@ -173,7 +176,7 @@ def frame_shape(
         confidence=tuple(float(value) for value in confidence),
         overlap=None if before is None else _overlap(cavity, before == LV),
         overlap_two=None if before_two is None else _overlap(cavity, before_two == LV),
-        split=tuple(_split(labels, raw, label) for label in STRUCTURES),
+        split=_split(labels, raw, pixels),
         areas_cm2=None
         if mm_per_px is None
         else tuple(pixels[label] * (mm_per_px / 10) ** 2 for label in STRUCTURES),
@@ -297,13 +300,20 @@ def _height(labels: LabelMap, label: int) -> float:
     return float((rows * np.arange(len(rows))).sum()) / total if total else -1.0
 
 
-def _split(labels: LabelMap, raw: LabelMap | None, label: int) -> float:
-    """Share of a structure's raw pixels that tidying took away."""
+def _split(
+    labels: LabelMap, raw: LabelMap | None, pixels: Mapping[int, float]
+) -> tuple[float, ...]:
+    """Share of each structure's raw pixels that tidying took away; `pixels` are those it has now."""
     if raw is None:
-        return 0.0
-    found = raw == label
-    total = np.count_nonzero(found)
-    return np.count_nonzero(found & (labels != label)) / total if total else 0.0
+        return (0.0,) * len(STRUCTURES)
+    changed = raw != labels
+    before = np.bincount(raw[changed], minlength=max(STRUCTURES) + 1)
+    after = np.bincount(labels[changed], minlength=max(STRUCTURES) + 1)
+    shares = []
+    for label in STRUCTURES:
+        total = pixels[label] + before[label] - after[label]
+        shares.append(float(before[label] / total) if total else 0.0)
+    return tuple(shares)
 
 
 def _overlap(cavity: npt.NDArray[np.bool_], before: npt.NDArray[np.bool_]) -> float:

@@ -16,16 +16,19 @@ from appliance.ledger import Ledger, engine_state
 
 
 def list_backends(config: Path, *, every: bool) -> None:
-    """Print a line for each backend and precision of the chosen model, or of every model."""
+    """Print a line for each backend and precision of the models in use, or of every model."""
     settings = load(config)
     state_dir = settings.box.state_dir
-    chosen, now = settings.engine.model, None
+    chosen, now = model_store.configured(settings), None
     if (state_dir / "ledger.db").exists():
         ledger = Ledger(state_dir)
         chosen, now = model_store.chosen(ledger, settings), engine_state.get(ledger)
     probe = tensorrt_probe.probe()
     for item in model_store.listed(state_dir, chosen):
-        if item.manifest is None or not (every or item.chosen):
+        if not (every or item.place):
+            continue
+        if item.manifest is None:
+            _say(f"{item.name}  no: {item.problem}")
             continue
         for entry in availability.entries(item.manifest, state_dir, probe):
             _say(f"{entry.model}  {entry.backend:11}  {entry.precision:4}  {entry.verdict}")
@@ -34,7 +37,7 @@ def list_backends(config: Path, *, every: bool) -> None:
 
 
 def build_plan(config: Path, precision: str) -> None:
-    """Build the chosen model's plan, anew where there is one, and print how far it is.
+    """Build the plans of the models in use, anew where there are any, and print how far it is.
 
     Raises
     ------
@@ -47,12 +50,13 @@ def build_plan(config: Path, precision: str) -> None:
     if found.gpu is None:
         hint = "`echocart engine list` shows what can run here."
         raise ApplianceError("build a TensorRT plan", found.reason, hint)
-    manifest = model_store.load(state_dir, model_store.chosen(Ledger(state_dir), settings))
     asked = Engine.model_validate({"precision": precision or settings.engine.precision}).precision
-    chosen = tensorrt.precision_for(manifest, asked)
-    plan = tensorrt.plan_for(manifest, chosen, found.gpu, state_dir / tensorrt.PLANS)
-    tensorrt.build(manifest, plan, _say)
-    _say(f"{plan.path}: `echocart engine retry` lets a running engine use it")
+    for name in model_store.resolved(model_store.chosen(Ledger(state_dir), settings)):
+        manifest = model_store.load(state_dir, name)
+        chosen = tensorrt.precision_for(manifest, asked)
+        plan = tensorrt.plan_for(manifest, chosen, found.gpu, state_dir / tensorrt.PLANS)
+        tensorrt.build(manifest, plan, _say)
+        _say(f"{plan.path}: `echocart engine retry` lets a running engine use it")
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -82,15 +82,7 @@ class ViewGate:
 
     def look(self, cine: Cine, sector: Sector) -> View:
         """Tell a loop's view from a few of its frames; damaged ones are passed over."""
-        if self._network is None:
-            return UNKNOWN
-        frames = []
-        for index in cine.sampled(LOOKED_AT):
-            try:
-                frames.append(shrunk(letterbox(cine.grey(index), sector.geometry)))
-            except FrameError:
-                continue
-        return self.judge(frames)
+        return UNKNOWN if self._network is None else self.judge(looked_at(cine, sector))
 
     def judge(self, frames: Sequence[Frame]) -> View:
         """Tell the view of frames as `shrunk` gives them."""
@@ -108,6 +100,17 @@ class ViewGate:
         shown = np.stack(frames)[:, None]
         said, distance = self._session.run(["view", "distance"], {"frames": shown})
         return said, distance
+
+
+def looked_at(cine: Cine, sector: Sector) -> list[Frame]:
+    """Return a few frames of a loop as a view network wants them; damaged ones are passed over."""
+    frames = []
+    for index in cine.sampled(LOOKED_AT):
+        try:
+            frames.append(shrunk(letterbox(cine.grey(index), sector.geometry)))
+        except FrameError:
+            continue
+    return frames
 
 
 def shrunk(frame: Frame) -> Frame:

@@ -6,7 +6,9 @@ import secrets
 import sqlite3
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,22 +16,22 @@ import cv2
 from appliance import service
 from appliance.cine import Cine, open_cine
 from appliance.config import Settings
+from appliance.engine import account
+from appliance.engine.admission import Admission, Refused, too_short
 from appliance.engine.backend import Backend
 from appliance.engine.choice import Choice
+from appliance.engine.models import Model, Models
 from appliance.engine.pipeline import Frame, Stages
 from appliance.engine.pipeline import run as run_pipeline
+from appliance.engine.plain import judge_drawn
 from appliance.engine.publish import Interrupted, Publisher
-from appliance.engine.quality import implausible, judge
-from appliance.engine.tensorrt import WithCpu
-from appliance.engine.view import ViewGate
+from appliance.engine.quality import FrameShape, Quality, judge
 from appliance.errors import ApplianceError, CineError, LedgerError, Part10Error, SectorError
 from appliance.ledger import Ledger, analysis, view
-from appliance.manifest import Manifest
-from appliance.measures import measure
+from appliance.measures import Measures, measure, unmeasured
 from appliance.sector import Calibration, Sector, calibration, find_sector, mm_per_map_px
 from appliance.service import Stop
 from appliance.spool import Spool
-from appliance.views import APICAL, OTHER
 
 log = logging.getLogger("echocart.engine")
 
@@ -41,15 +43,27 @@ _NOT_WHOLE = "The file is damaged, or not a whole DICOM object."
 
 
 _VOTED = "The outlines are voted over neighbouring frames."
-_SAID_OTHER = "A person has said that this is another view."
 
 
-class _Refused(Exception):
-    """The loop is kept and not analysed; `reason` is for a sonographer."""
+class _Another(Exception):
+    """Another model than the one that began draws the loop."""
 
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, model: Model) -> None:
+        super().__init__(model.name)
+        self.model = model
+
+
+@dataclass(frozen=True)
+class _Loop:
+    """A loop in hand."""
+
+    claim: analysis.Claim
+    cine: Cine
+    sector: Sector
+    scale: Calibration
+    admission: Admission
+    stages: Stages
+    start: float
 
 
 class Worker:
@@ -59,8 +73,8 @@ class Worker:
     ----------
     ledger, spool
         The box's.
-    manifest, backend
-        The model and what runs it.
+    models
+        In the order in which they are asked.
     stop
         Ends the work between two chunks.
     voting
@@ -71,22 +85,19 @@ class Worker:
         self,
         ledger: Ledger,
         spool: Spool,
-        manifest: Manifest,
-        backend: Backend,
+        models: Models,
         stop: Stop,
         *,
         voting: bool = False,
     ) -> None:
         self._ledger, self._spool = ledger, spool
-        self._manifest, self._backend, self._stop = manifest, backend, stop
-        self._gate = ViewGate(manifest)
+        self._models, self._stop = models, stop
         self._voting = voting
         self._owner = f"engine-{os.getpid()}-{secrets.token_hex(4)}"
 
-    def use(self, manifest: Manifest, backend: Backend) -> None:
-        """Analyse with another model from the next loop on."""
-        self._manifest, self._backend = manifest, backend
-        self._gate = ViewGate(manifest)
+    def use(self, models: Models) -> None:
+        """Analyse with other models from the next loop on."""
+        self._models = models
 
     def work_once(self) -> bool:
         """Take one waiting loop, if any, through to analysed, kept or failed; False if none waits."""
@@ -114,7 +125,7 @@ class Worker:
         """Analyse a claimed loop; True when it should be tried again in a while."""
         try:
             self._analyse(claim)
-        except _Refused as refused:
+        except Refused as refused:
             self._keep(claim, refused.reason)
         except (CineError, SectorError) as error:
             self._keep(claim, error.subject.removesuffix(".") + ".")
@@ -142,105 +153,138 @@ class Worker:
         return False
 
     def _analyse(self, claim: analysis.Claim) -> None:
-        start = time.perf_counter()
-        stages = Stages()
+        start, stages = time.perf_counter(), Stages()
         with open_cine(self._spool.object_path(claim.sha256)) as cine:
             with stages.stage("look"):
                 if refusal := cine.refusal_by_elements() or self._too_short(cine):
-                    raise _Refused(refusal)
+                    raise Refused(refusal)
                 sector = _sector(cine)
                 scale = calibration(cine, sector)
-            mm_per_px = mm_per_map_px(scale, sector)
-            publisher = self._publisher(claim, cine, sector, scale)
+            admission = Admission(self._models, cine, sector, claim.view)
+            loop = _Loop(claim, cine, sector, scale, admission, stages, start)
+            # The likely model begins before its gate has looked: most boxes have one.
+            model, admitted = admission.likely(), False
+            while True:
+                try:
+                    return self._draw(loop, model, admitted=admitted)
+                except _Another as another:
+                    model, admitted = another.model, True
 
-            def admit() -> None:
-                with stages.stage("view"):
-                    _must_be_grey(cine)
-                    self._must_be_apical(claim, cine, sector)
+    def _draw(self, loop: _Loop, model: Model, *, admitted: bool) -> None:
+        cine, sector, stages = loop.cine, loop.sector, loop.stages
+        try:
+            backend = self._models.backend_of(model)
+        except ApplianceError as error:
+            log.error("%s is not used: %s", model.name, error)
+            raise _Another(self._admitted(loop)) from error  # to the next that takes the loop
+        mm_per_px = mm_per_map_px(loop.scale, sector)
+        looks_right = partial(judge, asked=bool(loop.claim.view))
+        publisher = self._publisher(
+            loop, model, backend, looks_right if model.draws_heart else judge_drawn
+        )
 
-            frames = run_pipeline(
-                *(cine, sector, self._backend, publisher, stages, mm_per_px),
-                voting=self._voting,
-                admit=admit,
-            )
-            shapes = [frame.shape for frame in frames if frame.shape is not None]
-            quality = judge(shapes, len(frames), asked=bool(claim.view))
-            if not quality.passed:
-                raise _Refused(quality.reason)
-            rows = _rows(frames)
-            measures = measure(
-                [frame.measures for frame in frames],
-                cine.timing,
-                mm_per_px,
-                scale.reason,
-                doubtful=_doubtful(rows),
-            )
-            analysis_id = publisher.finish()
-            seconds = time.perf_counter() - start
-            first = (publisher.first_masks_at or start) - start
-            voted = _VOTED if self._voting else ""
-            notes = [note for note in (*cine.notes, sector.note, quality.doubt, voted) if note]
-            analysis.seal(
-                self._ledger,
-                claim,
-                analysis_id,
-                measures=measures.to_dict(),
-                per_frame=rows,
-                quality={
-                    **quality.to_dict(),
-                    "notes": notes,
-                    "damaged": _damaged(frames),
-                    "doubtful": _doubtful(rows),
-                },
-                timings=_timings(stages, seconds, first, len(frames)),
-            )
-        log.info("object %d: %d frames analysed in %.2f s", claim.seq, len(frames), seconds)
+        def admit() -> None:
+            with stages.stage("view"):
+                taken = self._admitted(loop)
+            if taken is not model:
+                raise _Another(taken)
 
-    def _must_be_apical(self, claim: analysis.Claim, cine: Cine, sector: Sector) -> None:
-        """Refuse what shows no apical heart, unless a person has said that it does."""
-        seen = self._gate.look(cine, sector)
+        frames = run_pipeline(
+            *(cine, sector, backend, publisher, stages, mm_per_px),
+            voting=self._voting,
+            admit=None if admitted else admit,
+            structures=() if model.draws_heart else model.manifest.labels,
+        )
+        quality = publisher.judged(frames)
+        if not quality.passed:
+            raise Refused(quality.reason)
+        self._seal(loop, model, publisher, frames, quality)
+
+    def _seal(
+        self,
+        loop: _Loop,
+        model: Model,
+        publisher: Publisher,
+        frames: Sequence[Frame],
+        quality: Quality,
+    ) -> None:
+        per_frame = account.rows(frames, heart=model.draws_heart)
+        doubtful = account.doubtful(per_frame)
+        found = _measured(loop, frames, doubtful) if model.draws_heart else unmeasured(len(frames))
+        analysis_id = publisher.finish()
+        seconds = time.perf_counter() - loop.start
+        first = (publisher.first_masks_at or loop.start) - loop.start
+        voted = _VOTED if self._voting else ""
+        notes = (*loop.cine.notes, loop.sector.note, quality.doubt, voted)
+        analysis.seal(
+            self._ledger,
+            loop.claim,
+            analysis_id,
+            measures=found.to_dict(),
+            per_frame=per_frame,
+            quality={
+                **quality.to_dict(),
+                "notes": [note for note in notes if note],
+                "damaged": account.damaged(frames),
+                "doubtful": doubtful,
+            },
+            timings=account.timings(loop.stages, seconds, first, len(frames)),
+        )
+        log.info(
+            "object %d: %d frames analysed with %s in %.2f s",
+            *(loop.claim.seq, len(frames), model.name, seconds),
+        )
+
+    def _admitted(self, loop: _Loop) -> Model:
+        """Ask which model draws the loop, and write down what its view network said."""
+        _must_be_grey(loop.cine)
+        found = loop.admission.decide()
+        network = found.model.manifest.view
         view.found(
             self._ledger,
-            claim,
-            seen.view,
-            certainty=seen.certainty,
-            figures=seen.figures,
-            network_sha256=self._manifest.view.sha256 if self._manifest.view else "",
+            loop.claim,
+            found.seen.view,
+            certainty=found.seen.certainty,
+            figures=found.seen.figures,
+            network_sha256=network.sha256 if network else "",
         )
-        if claim.view == OTHER:
-            raise _Refused(_SAID_OTHER)
-        if seen.reason and claim.view not in APICAL:
-            raise _Refused(seen.reason)
+        if found.reason:
+            raise Refused(found.reason)
+        return found.model
 
     def _publisher(
-        self, claim: analysis.Claim, cine: Cine, sector: Sector, scale: Calibration
+        self,
+        loop: _Loop,
+        model: Model,
+        backend: Backend,
+        looks_right: Callable[[Sequence[FrameShape], int], Quality],
     ) -> Publisher:
-        variant = self._manifest.variant(self._backend.name, self._backend.precision)
+        manifest = model.manifest
         opened = analysis.Opened(
-            model_name=self._manifest.name,
-            model_version=self._manifest.version,
-            model_sha256=variant.sha256,
-            engine=self._backend.name,
-            precision=self._backend.precision,
-            geometry=sector.geometry.to_dict(),
-            frames=cine.frames,
-            timing=cine.timing.to_dict(),
-            calibration=scale.to_dict(),
-            labels=self._manifest.structures_as_dicts(),
-            research_use_only=self._manifest.research_use_only,
+            model_name=manifest.name,
+            model_version=manifest.version,
+            model_sha256=manifest.variant(backend.name, backend.precision).sha256,
+            engine=backend.name,
+            precision=backend.precision,
+            geometry=loop.sector.geometry.to_dict(),
+            frames=loop.cine.frames,
+            timing=loop.cine.timing.to_dict(),
+            calibration=loop.scale.to_dict(),
+            labels=manifest.structures_as_dicts(),
+            research_use_only=manifest.research_use_only,
         )
 
         def stopping() -> bool:
             service.watchdog()
             return self._stop.is_set()
 
-        asked = bool(claim.view)
-        return Publisher(self._ledger, self._spool, claim, opened, LEASE_S, stopping, asked=asked)
+        return Publisher(
+            *(self._ledger, self._spool, loop.claim, opened, LEASE_S, stopping), looks_right
+        )
 
-    def _too_short(self, cine: Cine) -> str | None:
-        if cine.frames < self._manifest.gates.min_frames:
-            return f"Only {cine.frames} frames: too short to hold a heartbeat."
-        return None
+    def _too_short(self, cine: Cine) -> str:
+        least = min(model.manifest.gates.min_frames for model in self._models)
+        return too_short(cine) if cine.frames < least else ""
 
     def _keep(self, claim: analysis.Claim, reason: str) -> None:
         analysis.keep(self._ledger, claim, reason)
@@ -270,13 +314,13 @@ def run(settings: Settings, stop: Stop) -> None:
     cv2.setNumThreads(1)  # the network has the cores; a small resize in many threads only waits
     ledger, spool = Ledger(settings.box.state_dir), Spool(settings.box.state_dir)
     choice = Choice(ledger, settings)
-    manifest, backend = choice.first()
+    models = choice.first()
     freed = analysis.recover(ledger)
     if freed:
         log.info("%d loops of an engine that died are taken up again", freed)
     voting = settings.engine.smoothing == "vote"
-    worker = Worker(ledger, spool, manifest, backend, stop, voting=voting)
-    service.ready(_words(manifest, backend))
+    worker = Worker(ledger, spool, models, stop, voting=voting)
+    service.ready(_words(models))
     while not stop.is_set():
         service.watchdog()
         try:
@@ -290,16 +334,21 @@ def run(settings: Settings, stop: Stop) -> None:
 
 def _turn(ledger: Ledger, choice: Choice, worker: Worker, stop: Stop) -> None:
     if loaded := choice.newer():
-        worker.use(*loaded)
-        service.status(_words(*loaded))
-        log.info("from now on: %s", _words(*loaded))
+        worker.use(loaded)
+        service.status(_words(loaded))
+        log.info("from now on: %s", _words(loaded))
     if not worker.work_once():
         ledger.wait_for_change(stop.wait, IDLE_S)
 
 
-def _words(manifest: Manifest, backend: Backend) -> str:
-    gpu = f" ({backend.state})" if isinstance(backend, WithCpu) else ""
-    return f"{manifest.name} {manifest.version} on {backend.name} at {backend.precision}{gpu}"
+def _words(models: Models) -> str:
+    said = ", then ".join(
+        f"{item.model} on {item.backend} at {item.precision}" if item.backend else item.model
+        for item in models.in_force()
+        if not item.problem
+    )
+    gpu = models.gpu_state()
+    return f"{said} ({gpu})" if gpu else said
 
 
 def _sector(cine: Cine) -> Sector:
@@ -314,40 +363,14 @@ def _sector(cine: Cine) -> Sector:
 def _must_be_grey(cine: Cine) -> None:
     """Refuse by a few of the pictures: flow, a still, several side by side, none readable."""
     if refusal := cine.refusal():
-        raise _Refused(refusal)
+        raise Refused(refusal)
 
 
-def _damaged(frames: Sequence[Frame]) -> list[int]:
-    return [index for index, frame in enumerate(frames) if frame.measures is None]
-
-
-def _rows(frames: Sequence[Frame]) -> list[dict[str, object] | None]:
-    return [
-        None
-        if frame.measures is None or frame.shape is None
-        else {
-            **frame.measures.to_dict(),
-            "confidence": list(frame.shape.confidence),
-            "certainty": [round(share, 3) for share in frame.shape.certainty],
-            "doubt": implausible(frame.shape),
-        }
-        for frame in frames
-    ]
-
-
-def _doubtful(rows: Sequence[dict[str, object] | None]) -> list[int]:
-    return [index for index, row in enumerate(rows) if row and row["doubt"]]
-
-
-def _timings(
-    stages: Stages, seconds: float, first_masks_s: float, frames: int
-) -> dict[str, object]:
-    return {
-        "frames": frames,
-        "total_ms": round(1000 * seconds, 1),
-        "first_masks_ms": round(1000 * first_masks_s, 1),
-        "stages": {
-            name: {"ms": round(spent, 1), "ms_per_frame": round(spent / frames, 3)}
-            for name, spent in stages.spent.items()
-        },
-    }
+def _measured(loop: _Loop, frames: Sequence[Frame], doubtful: Sequence[int]) -> Measures:
+    return measure(
+        [frame.measures for frame in frames],
+        loop.cine.timing,
+        mm_per_map_px(loop.scale, loop.sector),
+        loop.scale.reason,
+        doubtful=doubtful,
+    )

@@ -8,11 +8,16 @@
 | `space.py` | what takes room, and what may leave |
 | `skew.py` | how far carts' clocks are from the box's |
 | `quarantine.py` | what was refused and put aside |
-| `cart.py` | who may send, who called, who was refused |
+| `cart.py` | who may send |
+| `caller.py` | who called, who was refused or turned away |
 | `commitment.py` | what carts asked to be kept for good, and whether they were told |
 | `analysis.py` | what the engine claims, stores and seals |
 | `review.py` | what a person decided |
 | `delivery.py` | what goes where, and whether it is proven there |
+| `user.py` | who may use the page, in which roles |
+| `session.py` | who is signed in where, and until when |
+| `lockout.py` | waits after bad PINs |
+| `audit.py` | who did what, in a chain of hashes |
 | `setting.py` | what is decided over the TOML file while the box runs |
 | `worklist.py` | reads for the page and for `echocart status` |
 
@@ -21,6 +26,7 @@ Each change of state is one function with one transaction.
 
 from appliance.ledger import (
     analysis,
+    caller,
     cart,
     commitment,
     delivery,
@@ -35,6 +41,7 @@ from appliance.ledger.connection import Ledger
 __all__ = [
     "Ledger",
     "analysis",
+    "caller",
     "cart",
     "commitment",
     "delivery",

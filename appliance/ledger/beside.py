@@ -7,7 +7,7 @@ from typing import Any
 from appliance.ledger import worklist
 from appliance.ledger.connection import Ledger, Row
 from appliance.ledger.current import newest
-from appliance.views import APICAL
+from appliance.views import APICAL, sure_of
 
 _DATE = 8  # digits of a DA
 _NEWEST = 60  # loops of earlier studies looked at
@@ -26,6 +26,10 @@ WHERE r.id = ? AND mine.study_instance_uid != ''
       AND n.seq > i.seq AND n.received_at < r.at
   )
 ORDER BY p.id DESC LIMIT 1
+"""
+_MODEL_THEN = """
+SELECT view, source, certainty FROM view
+WHERE seq = ? AND source = 'model' AND at <= ? ORDER BY id DESC LIMIT 1
 """
 # A PatientID is given anew at times: another date of birth is another person.
 _EARLIER = f"""
@@ -54,17 +58,27 @@ def other_view(ledger: Ledger, review_id: int) -> Row | None:
         `review`, `analysis` and `loop` as `worklist` gives them; `measures` in force.
     """
     mine = worklist.review(ledger, review_id)
-    if mine is None or mine["view"] not in APICAL:
+    if mine is None or not _sure(ledger, mine):
         return None
     (wanted,) = (view for view in APICAL if view != mine["view"])
     found = ledger.read_one(_OTHER_VIEW, [review_id, wanted])
     review = worklist.review(ledger, found["id"]) if found else None
-    analysis = worklist.analysis(ledger, review["analysis_id"]) if review else None
-    loop = worklist.loop(ledger, review["seq"]) if review else None
-    if review is None or analysis is None or loop is None:
+    if review is None or not _sure(ledger, review):
+        return None
+    analysis = worklist.analysis(ledger, review["analysis_id"])
+    loop = worklist.loop(ledger, review["seq"])
+    if analysis is None or loop is None:
         return None
     measures = review["measures"] or analysis["measures"]
     return {"review": review, "analysis": analysis, "loop": loop, "measures": measures}
+
+
+def _sure(ledger: Ledger, review: Row) -> bool:
+    """Whether the view that a review was about was sure then: the rule of the page."""
+    if review["view_by"]:
+        return sure_of({**review, "source": "person"}) != ""
+    row = ledger.read_one(_MODEL_THEN, [review["seq"], review["at"]])
+    return sure_of(row) != ""
 
 
 def earlier(ledger: Ledger, loop: Mapping[str, Any], studies: int = 3) -> list[Row]:

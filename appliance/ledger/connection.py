@@ -40,8 +40,10 @@ class Ledger:
         try:
             state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
             # It holds names: nobody else reads it, whoever made the directory. SQLite gives its
-            # other files the same rights.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640))
+            # other files the same rights. One that is there isn't opened: closing it again would
+            # end the locks of every connection that this process has to it (POSIX).
+            if not self.path.exists():
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640))
             schema.migrate(self.path, self._connect)
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(

@@ -20,12 +20,3 @@ def newest(alias: str) -> str:
         f"(SELECT n.seq FROM instance n WHERE n.sop_instance_uid = {alias}.sop_instance_uid"
         " ORDER BY n.arrival DESC, n.seq DESC LIMIT 1)"
     )
-
-
-def patients(alias: str) -> str:
-    """Return SQL for the number of PatientIDs among the current objects of `alias`'s study."""
-    return (
-        "(SELECT count(DISTINCT p.patient_id) FROM instance p"
-        f" WHERE p.study_instance_uid = {alias}.study_instance_uid"
-        f" AND p.study_instance_uid != '' AND p.seq = {newest('p')})"
-    )

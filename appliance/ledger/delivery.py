@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlite_utils import Database
 
 from appliance.errors import LedgerError
-from appliance.ledger import event, lease
+from appliance.ledger import audit, event, lease
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger
 from appliance.ledger.current import newest
@@ -118,6 +118,8 @@ def sent(ledger: Ledger, delivery: Delivery) -> None:
     with ledger.transaction() as db:
         _must_hold(db, delivery)
         _set_state(db, delivery, "sent")
+        where = {"destination": delivery.destination, "kind": delivery.kind}
+        audit.record(db, "", "export", f"loop {delivery.seq}", **where)
 
 
 def proven(ledger: Ledger, delivery: Delivery, sha256: str, size: int) -> None:

@@ -94,6 +94,15 @@ def find(ledger: Ledger, SOPInstanceUID: str, sha256: str) -> int | None:
     return row["seq"] if row else None
 
 
+def current(ledger: Ledger, SOPInstanceUID: str) -> int | None:
+    """Return the sequence number of the object that stands under a UID, or None."""
+    row = ledger.read_one(
+        "SELECT seq FROM instance WHERE sop_instance_uid = ? ORDER BY arrival DESC, seq DESC LIMIT 1",
+        [SOPInstanceUID],
+    )
+    return row["seq"] if row else None
+
+
 def record(ledger: Ledger, received: Received, originals: Sequence[str] = ()) -> Recorded:
     """Write that an object is kept, queue its analysis, and itself for `originals`.
 

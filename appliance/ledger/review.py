@@ -8,24 +8,16 @@ from typing import Any
 from pydicom.uid import generate_uid
 from sqlite_utils import Database
 
-from appliance.errors import LedgerError
-from appliance.ledger import event, outbox
+from appliance.ledger import audit, event, identity, outbox
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
-from appliance.ledger.current import VIEW, newest, patients
+from appliance.ledger.current import VIEW, newest
 from appliance.ledger.outbox import Wanted
+from appliance.ledger.refusal import Conflict, Stale
 from appliance.views import OTHER
 
 SENDING = ("accepted", "corrected")
 DECISIONS = ("accepted", "corrected", "rejected", "undone")
-
-
-class Stale(LedgerError):
-    """What was decided on is no longer what stands: the page must show the present state first."""
-
-
-class Conflict(LedgerError):
-    """The decision can't be taken until somebody resolves whose study this is."""
 
 
 @dataclass(frozen=True)
@@ -89,8 +81,8 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         When the analysis, the object or its PatientID changed since the page showed it,
         somebody else has decided since, or a decision is undone whose result has left the box.
     Conflict
-        When the study holds objects of two PatientIDs (promise 12), or the object belongs to
-        no study. Rejecting stays possible.
+        When the study holds objects of two PatientIDs and nobody has said whose it is
+        (promise 12), or the object belongs to no study. Rejecting stays possible.
     """
     with ledger.transaction() as db:
         known = db.conn.execute('SELECT * FROM review WHERE "key" = ?', [decision.key]).fetchone()
@@ -101,11 +93,15 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         _must_have_seen(decision, newest_review)
         view = _view(db, decision)
         if decision.decision in SENDING:
-            _must_be_one_patient(db, decision.seq)
+            _must_be_one_patient(db, decision)
             _must_be_measurable(view)
         if decision.decision == "undone":
             _must_be_undoable(db, decision.seq)
         review_id = _insert(db, decision, analysis_id, newest_review, view)
+        # What was drawn for it is in it now, or was given up with it.
+        db.conn.execute(
+            "DELETE FROM draft WHERE seq = ? AND reviewer = ?", [decision.seq, decision.reviewer]
+        )
         outbox.withdraw(db, decision.seq)
         if decision.decision != "undone":
             superseded = [(name, "rejection") for name in outbox.reached(db, decision.seq)]
@@ -113,6 +109,15 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         if decision.decision in SENDING:
             outbox.queue(db, decision.seq, review_id, wanted)
         event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
+        facts = {"review": review_id, "analysis": decision.analysis_sha256}
+        audit.record(
+            db,
+            decision.reviewer,
+            "review",
+            f"loop {decision.seq}",
+            decision=decision.decision,
+            **facts,
+        )
         return dict(db.conn.execute("SELECT * FROM review WHERE id = ?", [review_id]).fetchone())
 
 
@@ -146,23 +151,17 @@ def _must_be_current(db: Database, decision: Decision) -> int:
     return int(row["analysis_id"])
 
 
-def _must_be_one_patient(db: Database, seq: int) -> None:
-    row = db.conn.execute(
-        f"SELECT i.study_instance_uid, {patients('i')} AS patients FROM instance i WHERE i.seq = ?",
-        [seq],
-    ).fetchone()
-    if not row["study_instance_uid"]:
+def _must_be_one_patient(db: Database, decision: Decision) -> None:
+    study = db.conn.execute(
+        "SELECT study_instance_uid FROM instance WHERE seq = ?", [decision.seq]
+    ).fetchone()[0]
+    if not study:
         raise Conflict(
             "store a review",
             "the machine sent no study with this loop",
             "Send it again from the machine.",
         )
-    if row["patients"] > 1:
-        raise Conflict(
-            "store a review",
-            "this study holds loops of two patients",
-            "Correct the patient on the echo machine and send the study again.",
-        )
+    identity.must_be_settled(db, study, decision.patient_id)
 
 
 def _view(db: Database, decision: Decision) -> tuple[str, str]:

@@ -8,6 +8,8 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
+from appliance.ledger import people_tables
+
 migrations = Migrations("echocart")
 
 # Immutable means the database itself refuses, whoever asks.
@@ -324,3 +326,82 @@ def _engine_state(db: Database) -> None:
 def _newest(db: Database) -> None:
     # Which of many objects of one UID is current is asked for every row that is shown.
     db.execute("CREATE INDEX instance_newest ON instance (sop_instance_uid, arrival, seq)")
+
+
+@migrations(name="0030_people")
+def _people(db: Database) -> None:
+    for statement in people_tables.PEOPLE:
+        db.execute(statement)
+
+
+@migrations(name="0031_audit")
+def _audit(db: Database) -> None:
+    for statement in people_tables.AUDIT:
+        db.execute(statement)
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(_FROZEN.format(table="audit", verb=verb, operation=operation, when=""))
+    from appliance.ledger import audit  # it imports what imports this
+
+    audit.begin(db)
+
+
+@migrations(name="0022_turned_away")
+def _turned_away(db: Database) -> None:
+    # Connections that were ended for another reason than the caller's title, each address and
+    # reason once.
+    said = dict.fromkeys(["peer", "why", "first_at", "last_at"], str)
+    _create(db, "turned_away", "id", {"id": int, "times": int, **said})
+    db.table("turned_away").create_index(["peer", "why"], unique=True)
+    # An earlier release kept them among the callers, and may do so again.
+    db.execute(
+        "INSERT INTO turned_away (peer, why, times, first_at, last_at)"
+        " SELECT peer, why, rejected, first_at, rejected_at FROM caller"
+        " WHERE calling_ae = ''"
+    )
+
+
+@migrations(name="0025_engine_models")
+def _engine_models(db: Database) -> None:
+    # The models in force, in the order they are asked: the row's id, from 1 on.
+    text = dict.fromkeys(["model", "views", "backend", "precision", "problem"], str)
+    _create(db, "engine_model", "id", {"id": int, **text})
+
+
+@migrations(name="0035_expert")
+def _expert(db: Database) -> None:
+    # Loops that somebody wasn't sure of; `after` is the loop's newest review then, 0 for none.
+    text = dict.fromkeys(["by", "note", "key", "at"], str)
+    _create(
+        db,
+        "expert",
+        "id",
+        {"id": int, "seq": int, "after": int, **text},
+        foreign_keys=[("seq", "instance", "seq")],
+    )
+    db.table("expert").create_index(["key"], unique=True)
+    db.table("expert").create_index(["seq", "id"])
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(_FROZEN.format(table="expert", verb=verb, operation=operation, when=""))
+
+
+@migrations(name="0036_identity")
+def _identity(db: Database) -> None:
+    # What a person said of a study with several PatientIDs (a JSON list, sorted).
+    text = dict.fromkeys(["study_instance_uid", "patient_ids", "by", "at"], str)
+    _create(db, "identity", "id", {"id": int, **text, "right": str}, optional=("right",))
+    db.table("identity").create_index(["study_instance_uid", "id"])
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(_FROZEN.format(table="identity", verb=verb, operation=operation, when=""))
+
+
+@migrations(name="0037_draft")
+def _draft(db: Database) -> None:
+    text = dict.fromkeys(["reviewer", "analysis_sha256", "content", "at"], str)
+    _create(
+        db,
+        "draft",
+        "id",
+        {"id": int, "seq": int, **text},
+        foreign_keys=[("seq", "instance", "seq")],
+    )
+    db.table("draft").create_index(["seq", "reviewer"], unique=True)

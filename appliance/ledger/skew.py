@@ -9,6 +9,7 @@ _NEWEST = 2000  # rows looked at
 _NEWEST_OF_A_CART = 50  # an older one may tell of a clock that was set since
 _FEWEST = 3  # objects; one alone may have been stored last year
 _DIGITS = 14
+_UNITS = ((365.25 * 86400, "years"), (86400, "days"), (3600, "h"), (60, "min"))
 
 
 def content_time(written: str, offset: str, local: tzinfo | None = None) -> datetime | None:
@@ -77,9 +78,22 @@ def by_cart(ledger: Ledger) -> list[Row]:
     ]
 
 
+def duration(seconds: float) -> str:
+    """Say a time's length, whichever its sign, in the largest unit that leaves at least two.
+
+    Examples
+    --------
+    >>> duration(-5400), duration(1e9)
+    ('90 min', '31 years')
+    """
+    for unit, name in _UNITS:
+        if abs(seconds) >= 2 * unit:
+            return f"{abs(seconds) / unit:.0f} {name}"
+    return f"{abs(seconds):.0f} s"
+
+
 def in_words(row: Row) -> str:
     """Say a cart's skew in one line."""
-    seconds = abs(row["ahead_s"])
-    size = f"{seconds} s" if seconds < 120 else f"{seconds // 60} min"
+    size = duration(row["ahead_s"])
     way = "ahead" if row["ahead_s"] > 0 else "behind, or it sends that long after the exam"
     return f"clock of {row['calling_ae_title']} ({row['peer']}): {size} {way}"

@@ -68,6 +68,28 @@ def may_leave(ledger: Ledger, limit: int) -> list[Row]:
     return found
 
 
+def staying(ledger: Ledger) -> Row:
+    """Return how many objects whose files are here may not be removed, by what is missing first.
+
+    Returns
+    -------
+    dict
+        unproven: no archive has proven that it holds them; unseen: the engine has not looked at
+        them; awaited: a destination still gets something made of them.
+    """
+    row = ledger.read_one(f"""
+      SELECT coalesce(sum(NOT proven), 0) AS unproven,
+        coalesce(sum(proven AND unseen), 0) AS unseen,
+        coalesce(sum(proven AND NOT unseen AND awaited), 0) AS awaited
+      FROM (SELECT EXISTS (SELECT 1 FROM outbox o WHERE {_PROVEN}) AS proven,
+        i.state IN ('received', 'analysing') AS unseen,
+        EXISTS (SELECT 1 FROM outbox o WHERE o.seq = i.seq AND o.state IN ('queued', 'sent'))
+          AS awaited
+        FROM instance i WHERE i.purged_at = '')""")
+    assert row is not None
+    return row
+
+
 def purged(ledger: Ledger, seq: int) -> bool:
     """Record that an object's file is removed; False when it may not be, any more."""
     with ledger.transaction() as db:

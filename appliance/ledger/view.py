@@ -10,11 +10,11 @@ from typing import Any
 from sqlite_utils import Database
 
 from appliance.errors import LedgerError
-from appliance.ledger import analysis, event, lease, outbox
+from appliance.ledger import analysis, audit, event, lease, outbox
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import VIEW, newest
-from appliance.ledger.review import Conflict, Stale
+from appliance.ledger.refusal import Conflict, Stale
 from appliance.views import APICAL
 
 _SAY = "set the view"
@@ -63,6 +63,8 @@ def found(
 def say(ledger: Ledger, said: Said) -> None:
     """Record a person's word; a loop that was kept for its view is then analysed.
 
+    So is one whose model doesn't draw the view said, where another model in force does.
+
     Results that haven't left the box are withdrawn when the view changes: they name the old one,
     and wait for a new decision. Saying again what stands changes nothing.
 
@@ -95,9 +97,11 @@ def say(ledger: Ledger, said: Said) -> None:
             raise Conflict(_SAY, "this loop can't be measured in any view", row["reason"])
         _insert(db, said.seq, said.view, "person", said.by, None, {})
         event.record(db, said.seq, "view", said.view, said.by)
+        audit.record(db, said.by, "set view", f"loop {said.seq}", view=said.view)
         if before is None or before["view"] != said.view:
             outbox.withdraw(db, said.seq)
-        if row["state"] == "kept" and said.view in APICAL:
+        kept = row["state"] == "kept" and said.view in APICAL
+        if kept or _drawn_by_another(db, said):
             _measure(db, said)
 
 
@@ -138,6 +142,18 @@ def _was_looked_at(db: Database, seq: int) -> bool:
     """Whether a model got as far as asking for the view: what came before no person can mend."""
     row = db.conn.execute("SELECT 1 FROM view WHERE seq = ? AND source = 'model'", [seq]).fetchone()
     return row is not None
+
+
+def _drawn_by_another(db: Database, said: Said) -> bool:
+    """Whether another model in force than the one that drew the loop draws the view said."""
+    drew = db.conn.execute(
+        "SELECT model_name || '-' || model_version AS model FROM analysis"
+        " WHERE seq = ? AND state = 'sealed' ORDER BY id DESC LIMIT 1",
+        [said.seq],
+    ).fetchone()
+    rows = db.conn.execute("SELECT model, views FROM engine_model WHERE problem = ''").fetchall()
+    drawing = {row["model"] for row in rows if said.view in row["views"].split(", ")}
+    return drew is not None and bool(drawing) and drew["model"] not in drawing
 
 
 def _measure(db: Database, said: Said) -> None:

@@ -1,9 +1,12 @@
 """Reads for the page and for `echocart status`: what is here, in what state, decided how, delivered where."""
 
 import json
+import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
+from appliance.ledger import identity
 from appliance.ledger.connection import Ledger, Row
 from appliance.ledger.current import newest, view_id
 
@@ -12,19 +15,25 @@ from appliance.ledger.current import newest, view_id
 _LOOPS = f"""
 WITH wanted AS (SELECT i.* FROM instance i {{which}}),
 mixed AS MATERIALIZED (
-  SELECT p.study_instance_uid AS study, count(DISTINCT p.patient_id) AS patients FROM instance p
+  SELECT p.study_instance_uid AS study, count(DISTINCT p.patient_id) AS patients,
+    json_group_array(DISTINCT p.patient_id) AS patient_ids FROM instance p
   WHERE p.study_instance_uid IN (SELECT study_instance_uid FROM wanted)
     AND p.study_instance_uid != '' AND p.seq = {newest("p")}
   GROUP BY p.study_instance_uid)
 SELECT i.*,
   i.seq = {newest("i")} AS current,
   coalesce(mixed.patients, 0) AS patients,
+  coalesce(mixed.patient_ids, '[]') AS patient_ids,
   (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id,
   (SELECT max(id) FROM review WHERE seq = i.seq) AS review_id,
+  (SELECT max(id) FROM expert WHERE seq = i.seq) AS expert_id,
+  (SELECT max(id) FROM identity WHERE study_instance_uid = i.study_instance_uid
+    AND mixed.patients > 1) AS identity_id,
   {view_id("i")} AS view_id
 FROM wanted i LEFT JOIN mixed ON mixed.study = i.study_instance_uid
 ORDER BY i.seq
 """
+_FLOOR = "coalesce((SELECT seq FROM instance ORDER BY seq DESC LIMIT 1 OFFSET :count), 0)"
 _JSON = ("measures", "quality", "timings", "geometry", "timing", "calibration", "labels")
 
 
@@ -41,6 +50,46 @@ def loops(ledger: Ledger, limit: int = 1000) -> list[Row]:
     return _complete(ledger, ledger.read(_LOOPS.format(which=which), [limit]))[::-1]
 
 
+def changed(ledger: Ledger, since: int, newest_first: int) -> list[Row]:
+    """Return the loops of every study in which something has changed, newest first.
+
+    Parameters
+    ----------
+    ledger
+        The box's.
+    since
+        `version` of the time from which on changes count.
+    newest_first
+        Only of the so many newest instances.
+    """
+    which = f"""WHERE i.seq IN (
+      WITH news AS (SELECT DISTINCT seq FROM event WHERE id > :since),
+        touched AS (SELECT study_instance_uid AS study, sop_instance_uid AS uid FROM instance
+          WHERE seq IN (SELECT seq FROM news))
+      SELECT seq FROM news
+      UNION SELECT seq FROM instance WHERE sop_instance_uid IN (SELECT uid FROM touched)
+      UNION SELECT seq FROM instance
+        WHERE study_instance_uid IN (SELECT study FROM touched WHERE study != ''))
+      AND i.seq > {_FLOOR}"""
+    wanted = {"since": since, "count": newest_first}
+    return _complete(ledger, ledger.read(_LOOPS.format(which=which), wanted))[::-1]
+
+
+def floor(ledger: Ledger, newest_first: int) -> int:
+    """Return the `seq` that the so many newest instances lie above."""
+    row = ledger.read_one(f"SELECT {_FLOOR} AS floor", {"count": newest_first})
+    return int(row["floor"]) if row else 0
+
+
+def found(ledger: Ledger, words: Sequence[str], limit: int) -> list[Row]:
+    """Return the newest loops whose patient's name or ID holds every word, newest first."""
+    like = "(i.patient_name LIKE ? ESCAPE '!' OR i.patient_id LIKE ? ESCAPE '!')"
+    which = f"WHERE {' AND '.join([like] * len(words))} ORDER BY i.seq DESC LIMIT ?"
+    parts = [re.sub(r"([!%_])", r"!\1", word) for word in words for _ in "12"]
+    wanted = [*(f"%{part}%" for part in parts), limit]
+    return _complete(ledger, ledger.read(_LOOPS.format(which=which), wanted))[::-1]
+
+
 def loop(ledger: Ledger, seq: int) -> Row | None:
     """Return one instance, or None.
 
@@ -49,7 +98,9 @@ def loop(ledger: Ledger, seq: int) -> Row | None:
     dict
         The columns of `instance`; `current` (False when the UID came again with other
         content); `patients` (PatientIDs in its study, of current objects only); `analysis`,
-        `review` and `view` in force or None; `deliveries` of every review.
+        `review` and `view` in force or None; `expert` (who asked for one, while nobody has
+        decided since) or None; `identity` (who has said whose study of several PatientIDs it
+        is) or None; `deliveries` of every review.
     """
     found = _complete(ledger, ledger.read(_LOOPS.format(which="WHERE i.seq = ?"), [seq]))
     for row in found:
@@ -75,8 +126,11 @@ def _complete(ledger: Ledger, rows: list[Row]) -> list[Row]:
         ledger, "review", [row.pop("review_id") for row in rows], ("measures", "geometry")
     )
     views = _named(ledger, "view", [row.pop("view_id") for row in rows], ("figures",))
+    asked = _named(ledger, "expert", [row.pop("expert_id") for row in rows], ())
+    said = _named(ledger, "identity", [row.pop("identity_id") for row in rows], ())
     delivered = _deliveries(ledger, [row["seq"] for row in rows])
-    for row, made, review, shows in zip(rows, analyses, decided, views, strict=True):
+    columns = zip(rows, analyses, decided, views, asked, said, strict=True)
+    for row, made, review, shows, expert, whose in columns:
         if made:
             del made["per_frame"]
         row |= {
@@ -84,6 +138,8 @@ def _complete(ledger: Ledger, rows: list[Row]) -> list[Row]:
             "analysis": made,
             "review": _in_force(review),
             "view": shows,
+            "expert": expert if expert and expert["after"] == (review or {"id": 0})["id"] else None,
+            "identity": identity.in_force(whose, json.loads(row.pop("patient_ids"))),
             "deliveries": delivered[row["seq"]],
         }
     return rows

@@ -4,9 +4,9 @@ Areas, lengths and volumes of one frame (`chambers`), heartbeats (`beats`), what
 loop (`summary`), and of two planes together (`planes`).
 """
 
-from appliance.measures.chambers import FrameMeasures, frame_measures, isotropic
+from appliance.measures.chambers import FrameMeasures, draws_heart, frame_measures, isotropic
 from appliance.measures.planes import Biplane, Plane, biplane
-from appliance.measures.summary import Beat, Measures, measure
+from appliance.measures.summary import Beat, Measures, measure, unmeasured
 
 __all__ = [
     "Beat",
@@ -15,7 +15,9 @@ __all__ = [
     "Measures",
     "Plane",
     "biplane",
+    "draws_heart",
     "frame_measures",
     "isotropic",
     "measure",
+    "unmeasured",
 ]

@@ -6,7 +6,7 @@ for cardiac chamber quantification by echocardiography in adults, ASE/EACVI 2015
 
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from appliance.masks import LabelMap, outline
 
 LV, MYOCARDIUM, LA = 1, 2, 3
+# What these label values must mean for a loop to be measured (SNOMED CT).
+_CODES = {LV: "87878005", MYOCARDIUM: "49848007", LA: "82471001"}
 
 _DISKS = 20  # ASE/EACVI 2015
 _REACH = 3  # px, side of the square in which two structures count as touching
@@ -84,6 +86,18 @@ class FrameMeasures:
         return cls(**{**known, "lv_diameters": tuple((tenths / 10).tolist())})
 
 
+def draws_heart(structures: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a model's structures are those that are measured here, others aside.
+
+    Parameters
+    ----------
+    structures
+        `label` and `code` of each, as a manifest or an analysis row holds them.
+    """
+    codes = {item["label"]: item["code"] for item in structures}
+    return all(codes.get(label) == code for label, code in _CODES.items())
+
+
 _POWERS = {
     "lv_area": 2,
     "la_area": 2,
@@ -93,6 +107,9 @@ _POWERS = {
     "lv_volume": 3,
     "la_volume": 3,
 }
+
+
+NOTHING = FrameMeasures(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, cut_at_edge=False)
 
 
 @dataclass(frozen=True)
@@ -134,7 +151,7 @@ def area_length_volume(area: float, across: float, length: float) -> float:
 def disks(labels_iso: LabelMap) -> Disks | None:
     """Cut the cavity of a label map, uint8 [rows, columns]; None without a mitral annulus."""
     border = outline(labels_iso, LV)
-    base = _mitral_midpoint(labels_iso, border) if len(border) else None
+    base = _mitral_midpoint(border, Around.of(labels_iso, border)) if len(border) else None
     return None if base is None else _disks(labels_iso, border, base, _farthest(border, base))
 
 
@@ -142,6 +159,9 @@ def frame_measures(
     labels_iso: LabelMap,
     visible: npt.NDArray[np.bool_] | None = None,
     outlines: Mapping[int, npt.NDArray[np.int32]] | None = None,
+    *,
+    around: "Around | None" = None,
+    shown: npt.NDArray[np.uint8] | None = None,
 ) -> FrameMeasures:
     """Measure one label map.
 
@@ -152,15 +172,17 @@ def frame_measures(
         through `isotropic`.
     visible
         bool [rows, columns], the fan on that map; the whole map when absent.
-    outlines
-        `masks.outline` of each structure, where the caller has them already.
+    outlines, around, shown
+        `masks.outline` of each structure, what lies around the cavity's, and `well_inside` of
+        `visible`, where the caller has them already.
     """
     areas = {label: float(np.count_nonzero(labels_iso == label)) for label in (LV, MYOCARDIUM, LA)}
     if not areas[LV]:
         return FrameMeasures(0.0, areas[LA], areas[MYOCARDIUM], 0.0, 0.0, 0.0, cut_at_edge=False)
     lines = outlines or {label: outline(labels_iso, label) for label in (LV, LA)}
-    border, shown = lines[LV], _well_inside(labels_iso.shape, visible)
-    base = _mitral_midpoint(labels_iso, border)
+    border = lines[LV]
+    shown = well_inside(labels_iso.shape, visible) if shown is None else shown
+    base = _mitral_midpoint(border, around or Around.of(labels_iso, border))
     found = None if base is None else _disks(labels_iso, border, base, _farthest(border, base))
     atrium = lines[LA]
     mouth_to_roof = 0.0 if base is None else _atrial_length(labels_iso, atrium, base)
@@ -213,12 +235,22 @@ def touching(labels: LabelMap, label: int, points: npt.NDArray[np.int32]) -> npt
     return found
 
 
-def _mitral_midpoint(labels: LabelMap, border: npt.NDArray[np.int32]) -> _Points | None:
+@dataclass(frozen=True)
+class Around:
+    """Where on the cavity's outline the wall and the atrium lie, bool [n] each."""
+
+    wall: npt.NDArray[np.bool_]
+    atrium: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, labels: LabelMap, border: npt.NDArray[np.int32]) -> "Around":
+        """Look along an outline, int32 [n, 2] (x, y)."""
+        return cls(touching(labels, MYOCARDIUM, border), touching(labels, LA, border))
+
+
+def _mitral_midpoint(border: npt.NDArray[np.int32], around: "Around") -> _Points | None:
     """Middle of the annulus: where the cavity meets the atrium, else where it has no wall."""
-    for base in (
-        border[touching(labels, LA, border)],
-        border[~touching(labels, MYOCARDIUM, border)],
-    ):
+    for base in (border[around.atrium], border[~around.wall]):
         if len(base) >= _MIN_BASE:
             return _middle(base)
     return None
@@ -247,7 +279,9 @@ def _disks(labels: LabelMap, border: npt.NDArray[np.int32], base: _Points, apex:
     mask = (labels[top : bottom + 1, left : right + 1] == LV).view(np.uint8)
     x, y = cv2.findNonZero(mask).reshape(-1, 2).T
     along = (x + left - base[0]) * direction[0] + (y + top - base[1]) * direction[1] + 0.5
-    slices = np.histogram(along, bins=_DISKS, range=(0.0, length))[0]
+    place = along * (_DISKS / length)
+    inside = place[(place >= 0) & (place <= _DISKS)]
+    slices = np.bincount(np.minimum(inside.astype(np.intp), _DISKS - 1), minlength=_DISKS)
     return Disks(length, slices / (length / _DISKS))
 
 
@@ -260,18 +294,18 @@ def _atrial_length(labels: LabelMap, border: npt.NDArray[np.int32], base: _Point
     return _extent(middle, _farthest(border, middle))
 
 
-def _well_inside(
+def well_inside(
     shape: tuple[int, ...], visible: npt.NDArray[np.bool_] | None
 ) -> npt.NDArray[np.uint8]:
-    """1 where an outline lies clear of the edge of what the machine shows."""
+    """1 where an outline lies clear of the edge of what the machine shows, uint8 [rows, columns]."""
     shown = np.ones(shape, np.uint8) if visible is None else visible.astype(np.uint8)
     kernel = np.ones((_EDGE, _EDGE), np.uint8)
     eroded = cv2.erode(shown, kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
     return np.asarray(eroded, np.uint8)
 
 
-def _is_cut(border: npt.NDArray[np.int32], well_inside: npt.NDArray[np.uint8]) -> bool:
+def _is_cut(border: npt.NDArray[np.int32], inside: npt.NDArray[np.uint8]) -> bool:
     if not len(border):
         return False
-    outside = well_inside[border[:, 1], border[:, 0]] == 0
+    outside = inside[border[:, 1], border[:, 0]] == 0
     return float(outside.mean()) >= _CUT_SHARE

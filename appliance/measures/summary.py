@@ -39,6 +39,7 @@ FORESHORTENED = "No EF: the ventricle looks foreshortened; record the loop from 
 IMPLAUSIBLE = "No EF: the volumes found do not fit a beating heart."
 DOUBTFUL = "No EF: the outlines around end diastole or end systole are doubtful."
 NO_LA = "No atrial volume: the left atrium was not found at end systole."
+NOT_THE_HEART = "No EF: the model draws other structures than the apical heart."
 LA_CUT = "No atrial volume: the left atrium is cut off at the edge of the image."
 
 
@@ -176,6 +177,31 @@ def measure(
         withheld=withheld,
         ef_mean=round(float(np.mean([beat.ef for beat in beats])), 1) if len(beats) > 1 else None,
         plane=_plane(per_frame, shown, mm_per_px),
+    )
+
+
+def unmeasured(frames: int, reason: str = NOT_THE_HEART) -> Measures:
+    """Return the measures of a loop of which nothing is measured.
+
+    Parameters
+    ----------
+    frames
+        Of the loop.
+    reason
+        Why, in a sonographer's words.
+    """
+    return Measures(
+        ed_frame=None,
+        es_frame=None,
+        beats=(),
+        ef_percent=None,
+        ef_spread=None,
+        edv_ml=None,
+        esv_ml=None,
+        la_volume_ml=None,
+        lv_area_curve=(None,) * frames,
+        area_unit="px2",
+        withheld=dict.fromkeys(("ef_percent", *_VOLUMES), reason),
     )
 
 

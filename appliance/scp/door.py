@@ -4,7 +4,9 @@ import logging
 import sqlite3
 import ssl
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -12,14 +14,16 @@ from pynetdicom.events import Event
 
 from appliance import carts
 from appliance.carts import Admission, Call
-from appliance.config import Settings
-from appliance.ledger import Ledger, cart
-from appliance.ledger.cart import MOST_CALLERS, Sighting
+from appliance.config import Cart, Settings
+from appliance.ledger import Ledger, caller, cart
+from appliance.ledger.caller import MANY_TITLES, MOST_CALLERS, MOST_OF_AN_ADDRESS, Sighting
 from appliance.scp.negotiation import accept_proposals
+from appliance.scp.places import Places
 
 log = logging.getLogger("echocart.scp")
 
-_PERMANENT, _SERVICE_USER = 1, 1  # result and source of an A-ASSOCIATE-RJ, PS3.8 9.3.4
+_PERMANENT_BY_USER = (1, 1)  # result and source of an A-ASSOCIATE-RJ, PS3.8 9.3.4
+_LOCAL_LIMIT_EXCEEDED = (2, 3, 2)  # transient, of the service provider's presentation part
 
 
 class Door:
@@ -31,13 +35,20 @@ class Door:
         The box's.
     ledger
         Where pairings are read, and callers written down.
+
+    Attributes
+    ----------
+    places
+        How many associations are open.
     """
 
     def __init__(self, settings: Settings, ledger: Ledger) -> None:
+        self.places = Places(settings.scp)
         self._settings = settings
         self._ledger = ledger
         self._lock = threading.Lock()
         self._seen: dict[tuple[str, str, str], Sighting] = {}
+        self._lines: Counter[str] = Counter()  # of each address in `_seen`
         # One thread with one connection: an association doesn't pay for opening the file.
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="door")
         self._version = cart.version(ledger)
@@ -51,11 +62,15 @@ class Door:
         """Admit a caller and accept what it proposes, or reject it. Handler of EVT_REQUESTED."""
         call = call_of(event.assoc)
         admission = carts.admit(self._settings, self._known(), call)
-        self._remember(call, admission.why)
         if admission.why:
-            log.warning("%s from %s rejected: %s", call.calling_ae, call.peer, admission.why)
-            _reject(event.assoc, admission.diagnostic)
+            if self._remember(call, admission.why):
+                log.warning("%s from %s rejected: %s", call.calling_ae, call.peer, admission.why)
+            _reject(event.assoc, *_PERMANENT_BY_USER, admission.diagnostic)
+        elif full := self.places.take(event.assoc, call.peer, call.calling_ae):
+            self._no_place(call, full, admission.cart)
+            _reject(event.assoc, *_LOCAL_LIMIT_EXCEEDED)
         else:
+            self._remember(call, "", paired=admission.cart is not None)
             accept_proposals(event, reports_only=admission.reports_only)
 
     def admission(self, association: Association) -> Admission:
@@ -63,9 +78,15 @@ class Door:
         return carts.admit(self._settings, self._known(), call_of(association))
 
     def turned_away(self, peer: str, why: str) -> None:
-        """Remember a TLS connection that never came to ask for an association."""
-        log.warning("a TLS connection from %s ended: %s", peer, why)
-        self._remember(Call("", "", carts.plain_address(peer), True), why)
+        """Remember a connection that never came to ask for an association."""
+        call = Call("", "", carts.plain_address(peer), False)
+        if self._remember(call, why):
+            log.warning("a connection from %s ended: %s", call.peer, why)
+
+    def hung_up(self, event: Event) -> None:
+        """Remember a connection that ended without a request. Handler of EVT_CONN_CLOSE."""
+        if event.assoc.requestor.primitive is None:
+            self.turned_away(event.assoc.requestor.address, "it asked for no association")
 
     def write_down(self) -> None:
         """Write callers to the ledger. Call it now and then.
@@ -75,18 +96,36 @@ class Door:
         """
         with self._lock:
             seen, self._seen = self._seen, {}
+            self._lines.clear()
         if seen:
-            cart.note(self._ledger, seen.values())
+            caller.note(self._ledger, seen.values())
 
-    def _remember(self, call: Call, why: str) -> None:
-        key = (call.calling_ae, call.peer, why)
+    def _no_place(self, call: Call, why: str, paired: Cart | None) -> None:
+        # Only the titles of carts are listed: anybody could invent others.
+        words = f"{call.calling_ae} was told to try again later: {why}" if paired else why
+        if self._remember(replace(call, calling_ae=""), words):
+            log.warning("%s from %s rejected for now: %s", call.calling_ae, call.peer, why)
+
+    def _remember(self, call: Call, why: str, *, paired: bool = False) -> bool:
+        """Count a caller; tell whether it is news since callers were last written down."""
+        why = why if why or call.calling_ae else "it called itself nothing"
+        seen = Sighting(call.calling_ae, call.called_ae, call.peer, call.tls, why, paired=paired)
         with self._lock:
-            if key in self._seen:
-                self._seen[key].count += 1
-            elif len(self._seen) < MOST_CALLERS:
-                self._seen[key] = Sighting(
-                    call.calling_ae, call.called_ae, call.peer, call.tls, why
-                )
+            if self._is_one_too_many(seen):
+                seen = Sighting("", "", call.peer, call.tls, MANY_TITLES)
+            known = self._seen.setdefault(_line(seen), seen)
+            if known is seen:
+                self._lines[call.peer] += 1
+                return True
+            known.count += 1
+            known.why = seen.why
+            return False
+
+    def _is_one_too_many(self, seen: Sighting) -> bool:
+        if seen.paired or not seen.calling_ae or _line(seen) in self._seen:
+            return False
+        crowded = self._lines[seen.peer] >= MOST_OF_AN_ADDRESS
+        return crowded or len(self._seen) >= MOST_CALLERS
 
     def _known(self) -> carts.Carts:
         return self._reader.submit(self._read).result()
@@ -114,7 +153,13 @@ def call_of(association: Association) -> Call:
     )
 
 
-def _reject(association: Association, diagnostic: int) -> None:
-    association.acse.send_reject(_PERMANENT, _SERVICE_USER, diagnostic)
+def _line(seen: Sighting) -> tuple[str, str, str]:
+    """What is listed in one line: a title let in or refused, or a reason without a title."""
+    refused = "refused" if seen.why else ""
+    return seen.calling_ae, seen.peer, refused if seen.calling_ae else seen.why
+
+
+def _reject(association: Association, result: int, source: int, diagnostic: int) -> None:
+    association.acse.send_reject(result, source, diagnostic)
     evt.trigger(association, evt.EVT_REJECTED, {})
     association.kill()

@@ -10,29 +10,20 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
-from pynetdicom import AE
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationServer, RequestHandler, ThreadedAssociationServer
 
+from appliance.scp import mishap
+from appliance.scp.places import is_open
 from appliance.scp.pump import SILENCE_S, Keeper, PumpedAssociation
 from appliance.scp.wire import why_no_handshake
 
 log = logging.getLogger("echocart.scp")
 
-UNASSOCIATED = 200  # connections that never asked for an association; each costs a thread or two
-
-
-class Receiver(AE):
-    """pynetdicom's application entity, for which silent connections are no associations."""
-
-    @property
-    def active_associations(self) -> list[Association]:
-        """Associations requested and not yet ended: what `maximum_associations` limits."""
-        return [
-            association
-            for association in super().active_associations
-            if association.requestor.primitive is not None and is_open(association)
-        ]
+UNASSOCIATED = 200  # connections without an association; each costs a thread or two
+UNASSOCIATED_OF_ADDRESS = 100  # of them, from one address: it can't keep all others out
+# A peer that lost its power says nothing: its places are free again after this many seconds.
+_KEEPALIVE = {socket.TCP_KEEPIDLE: 60, socket.TCP_KEEPINTVL: 10, socket.TCP_KEEPCNT: 3}
 
 
 class Listener(ThreadedAssociationServer):
@@ -41,7 +32,7 @@ class Listener(ThreadedAssociationServer):
     Attributes
     ----------
     turned_away
-        Called with a peer's address and why, when a TLS connection ends in its handshake.
+        Called with a peer's address and why, when a connection ends before any association.
     """
 
     request_queue_size = 128  # many carts after a network outage; the default is 5
@@ -49,10 +40,13 @@ class Listener(ThreadedAssociationServer):
     turned_away: Callable[[str, str], None] = staticmethod(lambda peer, why: None)
 
     def server_bind(self) -> None:
-        """Bind; accepted sockets inherit TCP_NODELAY."""
+        """Bind; accepted sockets inherit the options."""
         super().server_bind()
         # Without it each status waits about 45 ms for a delayed ACK.
         self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE.items():
+            self._listening.setsockopt(socket.IPPROTO_TCP, option, value)
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept a connection whose silent peer can't hold its thread for ever.
@@ -67,10 +61,22 @@ class Listener(ThreadedAssociationServer):
             )
         return connection, address
 
-    def verify_request(self, request: object, client_address: object) -> bool:
-        """Turn a connection away when too many wait that never asked for an association."""
-        waiting = [one for one in self.active_associations if one.requestor.primitive is None]
-        return sum(map(is_open, waiting)) < UNASSOCIATED
+    def verify_request(self, request: object, client_address: Any) -> bool:
+        """Turn a connection away when too many are open that have no association."""
+        peers = [
+            one.requestor.address
+            for one in self.active_associations
+            if is_open(one) and not one.is_established
+        ]
+        peer = client_address[0]
+        for count, most in (
+            (peers.count(peer), UNASSOCIATED_OF_ADDRESS),
+            (len(peers), UNASSOCIATED),
+        ):
+            if count >= most:
+                self.turned_away(peer, f"{most} connections without an association were open")
+                return False
+        return True
 
     def finish_request(self, request: Any, client_address: Any) -> None:
         """Start the association, after the handshake of a TLS connection."""
@@ -85,8 +91,8 @@ class Listener(ThreadedAssociationServer):
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say what kind of failure it was; its text may repeat what the peer sent."""
-        kind = sys.exc_info()[0]
-        log.error("a connection was not served: %s", kind.__name__ if kind else "unknown")
+        kind, _, trace = sys.exc_info()
+        log.error("a connection was not served: %s", mishap.of(kind, trace))
 
     def stop_accepting(self) -> None:
         """Close the port; running associations go on."""
@@ -142,9 +148,3 @@ class PumpHandler(RequestHandler):
 def pumped(keeper: Keeper) -> dict[str, Any]:
     """Return what `AE.make_server` needs for associations that are pumped to `keeper`."""
     return {"server_class": PumpListener, "request_handler": partial(PumpHandler, keeper)}
-
-
-def is_open(association: Association) -> bool:
-    """Whether its connection is; the thread of one that closed early lives until its time-out."""
-    connection = association.dul.socket
-    return connection is not None and connection.socket is not None

@@ -55,6 +55,11 @@ _PDU = struct.Struct(">BxL")  # type and length, PS3.8 9.3.1
 _PDV = struct.Struct(">LBB")  # length, presentation context ID, message control header
 _ASSOCIATE_RQ, _P_DATA, _RELEASE_RQ, _A_ABORT, _TYPES = 1, 4, 5, 7, range(1, 8)
 _COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
+_NO_REQUEST = {
+    **dict.fromkeys(_TYPES, "it began with another PDU than an association request"),
+    **dict.fromkeys(b"GPHODCT", "it speaks HTTP"),  # the methods' first letters
+    0x16: "it speaks TLS on the plain port",  # a handshake record, RFC 8446 5.1
+}
 _NO_REASON, _UNRECOGNIZED_PDU, _UNEXPECTED_PDU, _INVALID_VALUE = 0, 1, 2, 6  # PS3.8 table 9-26
 
 
@@ -137,9 +142,11 @@ class PumpedAssociation(Association):
         except Ended:
             pass
         except Refused as refused:
+            if self.is_established:
+                log.warning("%s was cut: it broke the protocol", self._caller())
             self._abort(refused.reason)
         except Late:
-            log.warning("an association was cut: its peer was silent or too slow")
+            self._tell_late()
             self._abort(_NO_REASON)
         except (Closed, OSError):
             if self.last_words:
@@ -188,16 +195,18 @@ class PumpedAssociation(Association):
         try:
             self.wire.secure(REQUEST_S)
         except OSError as error:
-            cast(Any, self._server).turned_away(self.requestor.address, why_no_handshake(error))
+            self._turned_away(why_no_handshake(error))
             raise
         kind, length = self.wire.unpack(_PDU)
         if kind != _ASSOCIATE_RQ:
+            self._turned_away(_NO_REQUEST.get(kind, "it sent something else than DICOM"))
             raise Refused(_UNEXPECTED_PDU if kind in _TYPES else _UNRECOGNIZED_PDU)
-        if length > MOST_BYTES:
-            raise Refused(_INVALID_VALUE)
         try:
+            if length > MOST_BYTES:
+                raise ValueError
             version, primitive = decode_request(_PDU.pack(kind, length) + self.wire.take(length))
         except ValueError:
+            self._turned_away("its association request can't be understood")
             raise Refused(_INVALID_VALUE) from None
         self.requestor.primitive = primitive
         if version & 1 == 0:  # each version is a bit
@@ -209,6 +218,19 @@ class PumpedAssociation(Association):
             self.acse.negotiate_association()
         if not self.is_established:
             raise Ended
+
+    def _turned_away(self, why: str) -> None:
+        cast(Any, self._server).turned_away(self.requestor.address, why)
+
+    def _tell_late(self) -> None:
+        if self.is_established:
+            log.warning("%s was cut: it was silent or too slow", self._caller())
+        else:
+            self._turned_away("it asked for no association in time")
+
+    def _caller(self) -> str:
+        """Who it is, for the log: titles and addresses belong to machines."""
+        return f"{self.requestor.ae_title.strip()} from {self.requestor.address}"
 
     def _release(self) -> None:
         self.wire.take(4)

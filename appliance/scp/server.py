@@ -10,9 +10,9 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from pynetdicom import _config, evt
+from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
 
@@ -20,10 +20,10 @@ from appliance import tls
 from appliance.config import Settings
 from appliance.errors import ApplianceError, LedgerError
 from appliance.ledger import Ledger
-from appliance.scp import pump
+from appliance.scp import mishap, pump
 from appliance.scp.commitment import Commitments
 from appliance.scp.door import Door
-from appliance.scp.listener import Listener, Receiver, pumped
+from appliance.scp.listener import Listener, pumped
 from appliance.scp.negotiation import VERIFICATION, storage_services
 from appliance.scp.store import Store
 from appliance.service import Stop, ready, watchdog
@@ -34,6 +34,7 @@ log = logging.getLogger("echocart.scp")
 SWEEP_S = 1.0  # for files that pynetdicom left without closing its connection
 GRACE_S = 5.0  # for objects that are still arriving when the service is told to stop
 ABORT_S = 1.0  # for statuses and aborts on their way out
+_NO_LIMIT = 1 << 16  # of pynetdicom's: the door counts, over both ports
 
 
 class ListenError(ApplianceError):
@@ -64,8 +65,7 @@ def run(settings: Settings, stop: Stop) -> None:
         while not stop.wait(SWEEP_S):
             store.sweep()
             write_down(door)
-            still_open = sum(len(listener.active_associations) for listener in listeners)
-            store.metrics.write(settings.box.state_dir, still_open, spool.free_bytes())
+            store.metrics.write(settings.box.state_dir, door.places.count(), spool.free_bytes())
             watchdog()
     finally:
         drain(listeners, spool.incoming)
@@ -110,7 +110,16 @@ def listen_all(
         When a port is taken, not permitted, or the address isn't this machine's.
     """
     handlers = [*door.handlers(), *commitments.handlers(), *store.metrics.handlers()]
-    listeners = [listen(settings, store, handlers)]
+    kind = pumped(store)
+    if not _is_pumped(settings):
+        kind = {"server_class": Listener}
+        handlers += [
+            (evt.EVT_C_STORE, store.receive),
+            (evt.EVT_CONN_CLOSE, _let_go, [store]),
+            (evt.EVT_CONN_CLOSE, door.hung_up),
+        ]
+    listeners = [listen(settings, handlers, kind)]
+    listeners[0].turned_away = door.turned_away
     if settings.scp.tls_port:
         try:
             context = tls.server_context(settings.scp)
@@ -118,7 +127,7 @@ def listen_all(
             # Carts on the plain port must not pay for it.
             log.error("no TLS port: %s", error)
             return listeners
-        secure = listen(settings, store, handlers, settings.scp.tls_port, context)
+        secure = listen(settings, handlers, kind, settings.scp.tls_port, context)
         secure.turned_away = door.turned_away
         listeners.append(secure)
     return listeners
@@ -126,8 +135,8 @@ def listen_all(
 
 def listen(
     settings: Settings,
-    store: Store,
     also: Sequence[evt.EventHandlerType],
+    kind: dict[str, Any],
     port: int | None = None,
     secure: ssl.SSLContext | None = None,
 ) -> Listener:
@@ -137,10 +146,10 @@ def listen(
     ----------
     settings
         The box's.
-    store
-        Where objects go.
     also
-        Handlers of what isn't storage: EVT_REQUESTED, above all.
+        Handlers of what isn't C-ECHO: EVT_REQUESTED, above all.
+    kind
+        Classes of the server, for pynetdicom.
     port
         Another one than `scp.port`.
     secure
@@ -151,9 +160,9 @@ def listen(
     ListenError
         When the port is taken, not permitted, or the address isn't this machine's.
     """
-    ae = Receiver(settings.box.ae_title)
+    ae = AE(settings.box.ae_title)
     ae.maximum_pdu_size = settings.scp.maximum_pdu
-    ae.maximum_associations = settings.scp.maximum_associations
+    ae.maximum_associations = _NO_LIMIT
     ae.network_timeout = pump.IDLE_S
     ae.acse_timeout = pump.REQUEST_S
     ae.add_supported_context(VERIFICATION)
@@ -162,10 +171,6 @@ def listen(
         (evt.EVT_SOP_COMMON, storage_services),
         (evt.EVT_C_ECHO, lambda event: 0x0000),
     ]
-    kind = pumped(store)
-    if not _is_pumped(settings):
-        handlers += [(evt.EVT_C_STORE, store.receive), (evt.EVT_CONN_CLOSE, _let_go, [store])]
-        kind = {"server_class": Listener}
     address = (settings.scp.host, port or settings.scp.port)
     try:
         server = ae.make_server(address, ssl_context=secure, evt_handlers=handlers, **kind)
@@ -216,7 +221,7 @@ def _let_go(event: Event, store: Store) -> None:
 
 def _log_thread_death(death: threading.ExceptHookArgs) -> None:
     # A peer's malformed message can end a thread of pynetdicom; the text may repeat it.
-    log.error("an association ended by %s", death.exc_type.__name__)
+    log.error("an association ended by %s", mishap.of(death.exc_type, death.exc_traceback))
 
 
 def _listen_error(address: tuple[str, int], error: OSError) -> ListenError:

@@ -18,13 +18,13 @@ from pynetdicom.events import Event
 from appliance import part10
 from appliance.errors import ApplianceError, LedgerError, Part10Error, SpoolError
 from appliance.ledger import Ledger, reception
-from appliance.scp import orphans
+from appliance.scp import mishap, orphans
 from appliance.scp.arriving import ArrivingFile
 from appliance.scp.incoming import Incoming
 from appliance.scp.metrics import Metrics
 from appliance.scp.quarantine import Quarantine
 from appliance.scp.recorder import Recorder
-from appliance.spool import Spool, spool_error
+from appliance.spool import Linked, Spool, spool_error
 
 log = logging.getLogger("echocart.scp")
 
@@ -143,7 +143,7 @@ class Store:
         except Exception as error:  # noqa: BLE001
             # The edge: whatever else failed, the sender must hear that it isn't kept. Its
             # text may hold patient data, so the log gets its kind and place only.
-            log.error("an object was not kept: %s at %s", type(error).__name__, _place(error))
+            log.error("an object was not kept: %s", mishap.of(type(error), error.__traceback__))
             return PROCESSING_FAILURE, "the receiver failed", "failed"
         return SUCCESS, "", _kind(recorded)
 
@@ -200,29 +200,33 @@ class Store:
             self._aside.take(file, received, announced, error.subject)
             raise
         with self.metrics.stage("record"):
-            recorded = self._settle(file, received)
+            recorded, was_whole = self._settle(file, received)
         file.path.unlink(missing_ok=True)
         self.metrics.bytes.inc(file.size)
-        log.info("kept object %d%s", recorded.seq, _news(recorded))
+        log.info("kept object %d%s", recorded.seq, _news(recorded, was_whole))
         return recorded
 
-    def _settle(self, file: ArrivingFile, received: reception.Received) -> reception.Recorded:
+    def _settle(
+        self, file: ArrivingFile, received: reception.Received
+    ) -> tuple[reception.Recorded, bool]:
+        """Link and record; tell also whether the same content was there before, and whole."""
         with self.spool.alone_with(received.sha256):
-            recorded = self._link_and_record(file, received)
+            recorded, linked = self._link_and_record(file, received)
             if recorded.duplicate:
                 # Its file may just have been purged, before or after it was looked for here.
                 with self.spool.purging(may=False):
-                    return self._link_and_record(file, received)
-        return recorded
+                    recorded, again = self._link_and_record(file, received)
+                    linked = again if linked is Linked.KNOWN else linked
+        return recorded, linked is Linked.KNOWN
 
     def _link_and_record(
         self, file: ArrivingFile, received: reception.Received
-    ) -> reception.Recorded:
+    ) -> tuple[reception.Recorded, Linked]:
         linked = self.spool.link(file.path, received.sha256)
         try:
-            return self._recorder.record(received)
+            return self._recorder.record(received), linked
         except sqlite3.Error as error:
-            if linked:
+            if linked is Linked.NEW:
                 self._take_back(file, received)
             raise LedgerError(
                 "record a received object",
@@ -376,14 +380,9 @@ def _kind(recorded: reception.Recorded) -> str:
     return "duplicate" if recorded.duplicate else "differs" if recorded.differs else "kept"
 
 
-def _news(recorded: reception.Recorded) -> str:
+def _news(recorded: reception.Recorded, was_whole: bool) -> str:
+    if recorded.duplicate and not was_whole:
+        return " (known already, its file gone or damaged: it is whole here again)"
     if recorded.duplicate:
         return " (it was here already)"
     return " (same UID as an earlier object, other content: both kept)" if recorded.differs else ""
-
-
-def _place(error: BaseException) -> str:
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "?"

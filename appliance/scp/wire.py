@@ -21,9 +21,31 @@ class Late(Exception):
 def why_no_handshake(error: OSError) -> str:
     """Say in a few words why a TLS handshake failed; nothing the peer has sent is repeated."""
     if isinstance(error, TimeoutError):
-        return "silent in the handshake"
-    reason = error.reason if isinstance(error, ssl.SSLError) else None
-    return reason.replace("_", " ").lower() if reason else "closed in the handshake"
+        return "no TLS: it was silent in the handshake"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"no TLS: its certificate was refused ({error.verify_message})"
+    reason = (error.reason if isinstance(error, ssl.SSLError) else None) or ""
+    told = reason.replace("_", " ").lower()
+    for kind, words in _HANDSHAKES.items():
+        if kind in reason:
+            return f"no TLS: {words} ({told})"
+    return f"no TLS: {told or 'it hung up in the handshake'}"
+
+
+# Parts of OpenSSL's reasons; an alert is what the peer says of us.
+_HANDSHAKES = {
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it showed no certificate",
+    "ALERT_UNKNOWN_CA": "it doesn't trust this box's certificate",
+    "ALERT_BAD_CERTIFICATE": "it doesn't trust this box's certificate",
+    "ALERT_CERTIFICATE": "it doesn't trust this box's certificate",
+    "HTTP_REQUEST": "it speaks HTTP",
+    "WRONG_VERSION_NUMBER": "it speaks something else, plain DICOM perhaps",
+    "UNKNOWN_PROTOCOL": "it speaks something else, plain DICOM perhaps",
+    "NOT_SSL": "it speaks something else, plain DICOM perhaps",
+    "NO_SHARED_CIPHER": "no suite in common",
+    "UNSUPPORTED_PROTOCOL": "no version in common",
+    "PROTOCOL_VERSION": "no version in common",
+}
 
 
 class Wire:

@@ -61,6 +61,10 @@ class Drawn:
         return labels.index(label) if label in labels else None
 
 
+class NothingToReport(DeliveryError):
+    """A report would be empty; `subject` says why."""
+
+
 @dataclass(frozen=True)
 class Quantity:
     """A number with what it is, its unit and its method; `name` is the measure's in `withheld`."""
@@ -78,12 +82,19 @@ def groups(measures: Measures, drawn: Drawn) -> list[Any]:
     The ejection fraction is about the ventricle of the whole loop; volumes and areas are about
     a structure on the frame they were measured on. What was measured on no frame is told with
     the loop.
+
+    Raises
+    ------
+    NothingToReport
+        When the model draws no left ventricle.
     """
     ed, es = measures.ed_frame, measures.es_frame
     ventricle, atrium = drawn.place(LV), drawn.place(LA)
     if ventricle is None:
-        raise DeliveryError(
-            "build a report", "the model draws no left ventricle", "Report the model's name."
+        raise NothingToReport(
+            "build a report",
+            "its model draws no left ventricle, so that nothing was measured",
+            "The masks are in the segmentation.",
         )
     on_frame: list[tuple[int | None, int | None, list[Quantity]]] = [
         (ventricle, ed, [_edv(measures), _area(measures, ed, codes.DIASTOLIC_AREA)]),

@@ -7,13 +7,14 @@ from appliance.errors import DeliveryError
 from appliance.ledger import Ledger
 from appliance.ledger.delivery import Delivery
 from appliance.spool import Spool
+from appliance.sync.findings import NothingToReport
 from appliance.sync.originals import original
 from appliance.sync.results import Results
 from appliance.sync.seg import Part10
 
 
 class MustStay(DeliveryError):
-    """The object must not leave the box; `subject` says why."""
+    """The object must not leave the box, or there is none; `subject` says why."""
 
 
 class Outgoing:
@@ -37,7 +38,8 @@ class Outgoing:
         Raises
         ------
         MustStay
-            When a correction can't be made nameless with certainty (promise 7).
+            When a correction can't be made nameless with certainty (promise 7), or a report
+            would be empty.
         ApplianceError
             When the ledger or the spool don't give what is needed.
         """
@@ -45,7 +47,10 @@ class Outgoing:
             return [original(self._ledger, self._spool, delivery)]
         if delivery.kind == "correction":
             return self._correction(delivery)
-        return [self._results.build(delivery)]
+        try:
+            return [self._results.build(delivery)]
+        except NothingToReport as error:
+            raise MustStay(error.operation, error.subject, error.hint) from error
 
     def _correction(self, delivery: Delivery) -> Sequence[Part10]:
         from appliance.sync.upstream import Corrections, Refused

@@ -51,7 +51,7 @@ def report(
     Raises
     ------
     DeliveryError
-        When the source has no UIDs, or the model no left ventricle.
+        When the source has no UIDs; a `NothingToReport` when the model draws no left ventricle.
     """
     evidence = [drawn.loop, drawn.segmentation, *([other.loop] if other else [])]
     status = _status(source.dataset, review)

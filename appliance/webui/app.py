@@ -13,12 +13,13 @@ from typing import cast
 from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 from flask.globals import request_ctx
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from appliance.config import Settings
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger
 from appliance.spool import Spool
+from appliance.webui.compact import compact
 from appliance.webui.pictures import ContourPacks
 
 log = logging.getLogger("echocart.webui")
@@ -41,7 +42,8 @@ _TITLES = {
     HTTPStatus.NOT_FOUND: "Not here",
     HTTPStatus.CONFLICT: "Something changed meanwhile",
     HTTPStatus.UNPROCESSABLE_ENTITY: "This can't be taken",
-    HTTPStatus.UNAUTHORIZED: "Who is reviewing?",
+    HTTPStatus.UNAUTHORIZED: "Who is there?",
+    HTTPStatus.FORBIDDEN: "Not for this role",
 }
 _SENTENCES = {
     HTTPStatus.NOT_FOUND: "There is no such page or loop on this box.",
@@ -86,32 +88,54 @@ def create_app(settings: Settings) -> Flask:
     ApplianceError
         When the ledger, the spool or the key file can't be opened.
     """
-    from appliance.webui import auth, live, loops, review, viewing
+    from appliance.webui import (
+        access,
+        asking,
+        auth,
+        cookies,
+        drafting,
+        first,
+        importing,
+        live,
+        loops,
+        openapi,
+        people,
+        review,
+        thumbnails,
+        viewing,
+    )
 
     app = Flask(__name__, static_folder=None)
     state_dir = settings.box.state_dir
     spool = Spool(state_dir)
     app.extensions["echocart"] = Here(settings, Ledger(state_dir), spool, ContourPacks(spool))
     app.config.update(
-        SECRET_KEY=auth.secret_key(state_dir),
-        SESSION_COOKIE_NAME="echocart",
-        SESSION_COOKIE_HTTPONLY=True,
-        SESSION_COOKIE_SAMESITE="Strict",
+        **cookies.configuration(settings),
         WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a tablet stays open all day
         MAX_CONTENT_LENGTH=_LARGEST_BODY,
-        # The page listens on loopback: any other name in Host is a DNS rebinding attack.
-        TRUSTED_HOSTS=["localhost", "127.0.0.1", "[::1]"],
+        TRUSTED_HOSTS=settings.webui.trusted_hosts,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    CSRFProtect(app)
+    importing.register(app)
+    # First who it is: looking for the token may read a whole body.
     auth.register(app)
+    CSRFProtect(app)
+    live.register(app)
+    first.register(app, settings, app.extensions["echocart"].ledger)
     for blueprint in (_static_files, auth.blueprint, live.blueprint, loops.blueprint):
         app.register_blueprint(blueprint)
     app.register_blueprint(review.blueprint)
-    app.register_blueprint(viewing.blueprint)
+    for blueprint in (viewing.blueprint, asking.blueprint, drafting.blueprint):
+        app.register_blueprint(blueprint)
+    for blueprint in (first.blueprint, people.blueprint):
+        app.register_blueprint(blueprint)
+    for blueprint in (thumbnails.blueprint, importing.blueprint, openapi.blueprint):
+        app.register_blueprint(blueprint)
+    access.complete(app)
     app.after_request(_finish)
     _register_problems(app)
     app.jinja_env.globals["static"] = _static_url
+    app.jinja_env.globals["lock_after_s"] = settings.webui.lock_after_s
     return app
 
 
@@ -144,7 +168,10 @@ def _http(error: Exception) -> tuple[Response, int] | HTTPException:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error
     status = HTTPStatus(error.code)
-    return problem(status, _SENTENCES.get(status, "The box could not do that."))
+    answer = problem(status, _SENTENCES.get(status, "The box could not do that."))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        answer[0].headers["Allow"] = ", ".join(error.valid_methods)  # RFC 9110 15.5.6
+    return answer
 
 
 def _appliance(error: Exception) -> tuple[Response, int]:
@@ -187,6 +214,8 @@ _static_files = Blueprint("static_files", __name__)
 def _zipped(name: str) -> tuple[bytes, str]:
     """A file's gzipped bytes and the name of its content; the set of files never changes."""
     data = (_STATIC / name).read_bytes()
+    if not name.endswith(".svg"):
+        data = compact(data.decode(), script=name.endswith(".js")).encode()
     return gzip.compress(data, 9, mtime=0), sha256(data).hexdigest()[:12]
 
 

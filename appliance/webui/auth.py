@@ -1,120 +1,213 @@
-"""Who reviews: initials, kept in a signed cookie. A name on a review, not a secret."""
+"""Who is at the page: signing in by initials and PIN, locking, handing over, signing out.
 
-import os
+A browser's cookie holds a random token; whose it is, and until when, stands in the ledger
+(`ledger/session.py`). Only a person's touch keeps a session alive: POSTs, and `/api/present`,
+which the page sends after real input. What a page fetches by itself, event streams too, doesn't.
+
+Tests sign in with `tests.webui.reviewbox.Page(box, "AK")` over HTTP and with
+`tests.browser.hand.sign_in(tab, "AK", path)` in a browser. `tests.box.Box` makes the users of
+`tests.box.PEOPLE`, all with `tests.box.PIN`; `reviewbox.enrol(box, "XY", "expert")` makes others.
+"""
+
+import math
 import re
 import secrets
 from http import HTTPStatus
-from pathlib import Path
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, redirect, render_template, request, session, url_for
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 from werkzeug.wrappers import Response
 
-from appliance.errors import LedgerError
+from appliance import pins
+from appliance.ledger import lockout, user
+from appliance.ledger import session as sessions
+from appliance.webui import access
+from appliance.webui.app import here, problem
+from appliance.webui.openapi import describe
 
 blueprint = Blueprint("auth", __name__)
 
-_KEY_BYTES = 32
-_OPEN = ("static_files.static_file", "auth.sign_in_page", "auth.sign_in", "live.figures")
-_INITIALS = re.compile(r"[^\W\d_]{2,4}")
+_ADDRESS_TRIES = 2 * lockout.FREE_TRIES  # several people share a tablet
 
 
 class Reviewer(UserMixin):  # type: ignore[misc]
-    """Whoever typed these initials."""
+    """Whoever is signed in.
 
-    def __init__(self, initials: str) -> None:
-        self.id = initials
+    Attributes
+    ----------
+    id
+        Their initials.
+    roles
+        Among `ledger.user.ROLES`.
+    token
+        Of the session, as the cookie holds it.
+    """
+
+    def __init__(self, who: user.User, token: str) -> None:
+        self.id = who.initials
+        self.roles = who.roles
+        self.token = token
+
+    def get_id(self) -> str:
+        """Return what Flask-Login keeps in the cookie."""
+        return self.token
+
+    def may(self, endpoint: str) -> bool:
+        """Tell whether they may open a route."""
+        return access.may(self.roles, endpoint)
 
 
 def register(app: Flask) -> None:
-    """Let the application know its reviewers."""
+    """Let the application know its reviewers, and hold every request against the table of roles."""
     manager = LoginManager(app)
     manager.user_loader(_load)
-    # The signature binds the cookie to this box; a tablet that changes its address stays in.
+    # The token is random and ends on the box; a tablet that changes its address stays in.
     manager.session_protection = None
-    app.before_request(_only_reviewers)
+    app.before_request(_only_who_may)
 
 
-def _only_reviewers() -> Response | tuple[Response, int] | None:
-    """Whatever isn't named here needs initials: a new route can't forget to ask."""
-    if request.endpoint in _OPEN or current_user.is_authenticated:
-        return None
-    return _unknown()
+def is_over(token: str) -> bool:
+    """Tell whether a session has ended: for what goes on after its request, as a stream does.
 
-
-def secret_key(state_dir: Path) -> bytes:
-    """Return the key that signs cookies: random, made once, readable by this user only.
-
-    Raises
-    ------
-    LedgerError
-        When the file can't be made or read.
+    Parameters
+    ----------
+    token
+        `current_user.token` of the request that began it.
     """
-    path = state_dir / "webui.key"
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o750)
-        if not path.exists():
-            _make_key(path)
-        key = path.read_bytes()
-    except OSError as error:
-        subject = f"{path}: {os.strerror(error.errno or 0)}"
-        hint = "Make box.state_dir writable for this user."
-        raise LedgerError("read the page's key", subject, hint) from error
-    if len(key) < _KEY_BYTES:
-        hint = "Remove the file and start again: a new one is made, everybody signs in anew."
-        raise LedgerError("read the page's key", f"{path} is cut short", hint)
-    return key
+    box = here()
+    return sessions.whose(box.ledger, token, box.settings.webui.lock_after_s) is None
 
 
-def _make_key(path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(secrets.token_bytes(_KEY_BYTES))
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.rename(path)
+def _load(token: str) -> Reviewer | None:
+    box = here()
+    who = sessions.whose(box.ledger, token, box.settings.webui.lock_after_s)
+    return Reviewer(who, token) if who else None
+
+
+def _only_who_may() -> Response | tuple[Response, int] | None:
+    known = current_user.is_authenticated
+    if known and request.method not in ("GET", "HEAD", "OPTIONS"):
+        sessions.touch(here().ledger, current_user.token, here().settings.webui.lock_after_s)
+    roles = current_user.roles if known else ()
+    if request.endpoint is None or access.may(roles, request.endpoint) or _is_from_here():
+        return None
+    if not known:
+        return _unknown()
+    if request.endpoint == "live.worklist_page":
+        return redirect(url_for("people.box_page"), HTTPStatus.SEE_OTHER)
+    sentence = f"That is for other roles than yours ({', '.join(sorted(current_user.roles))})."
+    return problem(HTTPStatus.FORBIDDEN, sentence)
+
+
+def _is_from_here() -> bool:
+    return (
+        request.endpoint in access.FROM_HERE and ip_address(request.remote_addr or "").is_loopback
+    )
+
+
+def _unknown() -> Response | tuple[Response, int]:
+    if request.path.startswith("/api/"):
+        return problem(HTTPStatus.UNAUTHORIZED, "Sign in first: reload the page.")
+    onward = request.path if request.method == "GET" else "/"
+    return redirect(url_for("auth.sign_in_page", next=onward), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.get("/sign-in")
-def sign_in_page() -> str:
-    """Ask for initials."""
-    return render_template("signin.html", next=_local(request.args.get("next", "/")), problem="")
+def sign_in_page() -> str | Response:
+    """Ask who is there; a locked page asks for the PIN of whoever was there, or of another."""
+    if not user.listed(here().ledger):
+        return redirect(url_for("first.first_page"), HTTPStatus.SEE_OTHER)
+    return _page(_local(request.args.get("next", "/")), session.get("who", ""))
 
 
 @blueprint.post("/sign-in")
-def sign_in() -> Response | tuple[str, int]:
-    """Take initials: 2 to 4 letters of any script."""
-    initials = request.form.get("initials", "").strip().upper()
+def sign_in() -> Response | tuple[Response, int]:
+    """Take initials and PIN; after several bad ones, only the wait that is left (429)."""
     onward = _local(request.form.get("next", "/"))
-    if not _INITIALS.fullmatch(initials):
-        said = "Initials are 2 to 4 letters."
-        page = render_template("signin.html", next=onward, problem=said)
-        return page, HTTPStatus.UNPROCESSABLE_ENTITY
-    session.clear()
-    login_user(Reviewer(initials))
+    name, pin = request.form.get("user", "").strip().upper(), request.form.get("pin", "")
+    ledger, address = here().ledger, request.remote_addr or "?"
+    who = user.find(ledger, name)
+    tries = {f"address:{address}": _ADDRESS_TRIES}
+    if who is not None:
+        tries[f"user:{who.initials}"] = lockout.FREE_TRIES
+    wait = lockout.begin_try(ledger, tries)
+    if wait:
+        return _refused(onward, name, HTTPStatus.TOO_MANY_REQUESTS, _wait_words(wait), wait)
+    if not pins.matches(who.pin if who else "", pin):
+        lockout.bad(ledger, who.initials if who else "?", address)
+        sentence = "That is not the PIN of these initials." if name else "Choose your initials."
+        return _refused(onward, name, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
+    assert who is not None
+    enter(who)
     return redirect(onward, HTTPStatus.SEE_OTHER)
+
+
+def enter(who: user.User) -> None:
+    """Begin a session of somebody who has shown who they are; whoever was there is out."""
+    ledger, address = here().ledger, request.remote_addr or "?"
+    if current_user.is_authenticated:
+        sessions.end(ledger, current_user.token, "lock", "handed over")
+    token = secrets.token_urlsafe(32)
+    # A new token against forgery, too: what another tab still shows belongs to who was there.
+    session.clear()
+    sessions.begin(ledger, token, who, address)
+    login_user(Reviewer(who, token))
+    session["who"] = who.initials
+
+
+@blueprint.post("/lock")
+def lock() -> Response:
+    """End the session; the page is there again after the PIN, with everything drawn on it."""
+    if current_user.is_authenticated:
+        why = "idle" if request.form.get("why") == "idle" else ""
+        sessions.end(here().ledger, current_user.token, "lock", why)
+    logout_user()
+    onward = _local(request.form.get("next", "/"))
+    return redirect(url_for("auth.sign_in_page", next=onward), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.post("/sign-out")
 def sign_out() -> Response:
-    """Forget who reviews."""
+    """End the session and forget who was there."""
+    if current_user.is_authenticated:
+        sessions.end(here().ledger, current_user.token, "sign out")
     logout_user()
     session.clear()
-    return redirect(url_for("auth.sign_in_page"), HTTPStatus.SEE_OTHER)
+    answer = redirect(url_for("auth.sign_in_page"), HTTPStatus.SEE_OTHER)
+    answer.headers["Clear-Site-Data"] = '"cache"'  # pictures that the browser kept
+    return answer
 
 
-def _load(initials: str) -> Reviewer | None:
-    return Reviewer(initials) if _INITIALS.fullmatch(initials) else None
+@blueprint.post("/api/present")
+@describe({204: "noted"})
+def present() -> tuple[str, int]:
+    """Take note that somebody touched the page: what every POST says, and this says alone."""
+    return "", HTTPStatus.NO_CONTENT
 
 
-def _unknown() -> Response | tuple[Response, int]:
-    from appliance.webui.app import problem
+def _page(onward: str, name: str, said: str = "") -> str:
+    people = [row["initials"] for row in user.listed(here().ledger) if not row["removed_at"]]
+    locked = session.get("who", "")
+    return render_template(
+        "signin.html", next=onward, name=name, people=people, locked=locked, problem=said
+    )
 
-    if request.path.startswith("/api/"):
-        return problem(HTTPStatus.UNAUTHORIZED, "Say who you are first: reload the page.")
-    return redirect(url_for("auth.sign_in_page", next=request.path), HTTPStatus.SEE_OTHER)
+
+def _refused(
+    onward: str, name: str, status: HTTPStatus, sentence: str, wait: float = 0.0
+) -> tuple[Response, int]:
+    answer = Response(_page(onward, name, sentence), mimetype="text/html")
+    if wait:
+        answer.headers["Retry-After"] = str(math.ceil(wait))
+    return answer, status
+
+
+def _wait_words(wait: float) -> str:
+    seconds = math.ceil(wait)
+    left = f"{seconds} s" if seconds < 100 else f"{math.ceil(seconds / 60)} minutes"
+    return f"Too many wrong PINs. Wait {left}, then try again; an admin can set a new PIN."
 
 
 def _local(address: str) -> str:

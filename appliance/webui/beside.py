@@ -6,7 +6,7 @@ from typing import Any
 
 from appliance.ledger import Ledger, beside
 from appliance.measures import Biplane, Measures, biplane
-from appliance.views import APICAL, UNCERTAIN
+from appliance.views import APICAL, sure_of
 from appliance.webui import words
 
 
@@ -39,7 +39,7 @@ def _biplane(loop: words.Row, siblings: Sequence[words.Row]) -> dict[str, Any] |
     measures = words.in_force(loop)
     if measures is None or loop["state"] != "analysed" or not loop["current"]:
         return None
-    view = _certain_view(loop)
+    view = sure_of(loop["view"])
     if not view:
         return _told(None, None, ["No biplane EF: nobody is sure of this loop's view."])
     (wanted,) = (name for name in APICAL if name != view)
@@ -53,15 +53,6 @@ def _biplane(loop: words.Row, siblings: Sequence[words.Row]) -> dict[str, Any] |
     return _told(found, partner, list(dict.fromkeys(found.withheld.values())))
 
 
-def _certain_view(loop: words.Row) -> str:
-    """A4C or A2C where a person says so or the model is sure; else ""."""
-    row = loop["view"]
-    if row is None or row["view"] not in APICAL:
-        return ""
-    sure = row["source"] == "person" or (row["certainty"] or 0) >= UNCERTAIN
-    return str(row["view"]) if sure else ""
-
-
 def _partner(loop: words.Row, siblings: Sequence[words.Row], wanted: str) -> words.Row | None:
     """The loop of the other view: what a person accepted before what nobody saw, then the newest."""
     if loop["patients"] > 1 or not loop["study_instance_uid"]:
@@ -71,7 +62,7 @@ def _partner(loop: words.Row, siblings: Sequence[words.Row], wanted: str) -> wor
         for row in siblings
         if row["current"]
         and row["state"] == "analysed"
-        and _certain_view(row) == wanted
+        and sure_of(row["view"]) == wanted
         and row["patient_id"] == loop["patient_id"]
         and not (words.decided(row) and row["review"]["decision"] == "rejected")
     ]

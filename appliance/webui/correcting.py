@@ -1,6 +1,6 @@
 """What a person drew, made into label maps in the spool and into measures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,11 @@ import numpy.typing as npt
 from appliance import labels, masks
 from appliance.cine import Timing
 from appliance.ledger import Ledger, worklist
-from appliance.measures import FrameMeasures, frame_measures, isotropic, measure
+from appliance.measures import FrameMeasures, draws_heart, frame_measures, isotropic, measure
 from appliance.sector import Geometry
 from appliance.spool import Spool
+
+_CHUNK_FRAMES = 8  # label maps of so many frames in one file
 
 Polygon = npt.NDArray[np.float64]
 Drawn = Mapping[int, Mapping[int, Polygon]]  # frame, label value: float64 [n, 2] (x, y)
@@ -74,13 +76,25 @@ def correct(
     geometry = Geometry.from_dict(analysis["geometry"])
     changed = {frame for row in kept for frame in _frames(row)} | set(drawn)
     chunks, corrected = [], {}
-    for index in sorted(changed):
-        label_map = _apply(maps.frame(index), drawn.get(index, {}))
-        chunks.append((index, 1, spool.put_chunk(masks.encode_chunk(label_map[None]))))
-        corrected[index] = _measure(label_map, geometry, analysis["calibration"])
+    for run in _runs(sorted(changed)):
+        drawn_maps = [_apply(maps.frame(index), drawn.get(index, {})) for index in run]
+        chunks.append((run[0], len(run), spool.put_chunk(masks.encode_chunk(np.stack(drawn_maps)))))
+        for index, label_map in zip(run, drawn_maps, strict=True):
+            corrected[index] = _measure(label_map, geometry, analysis["calibration"])
     whole = Geometry.identity(geometry.rows, geometry.columns)
     measures = _measures(analysis, corrected, geometry, marks)
     return Correction(chunks, whole.to_dict(), measures)
+
+
+def _runs(frames: Sequence[int]) -> list[list[int]]:
+    """Neighbouring frames together: what is carried to many is a few durable writes."""
+    runs: list[list[int]] = []
+    for frame in frames:
+        if runs and frame == runs[-1][-1] + 1 and len(runs[-1]) < _CHUNK_FRAMES:
+            runs[-1].append(frame)
+        else:
+            runs.append([frame])
+    return runs
 
 
 def _frames(row: Mapping[str, int]) -> range:
@@ -108,6 +122,8 @@ def _measures(
     geometry: Geometry,
     marks: tuple[int | None, int | None],
 ) -> dict[str, Any]:
+    if not draws_heart(analysis["labels"]):
+        return dict(analysis["measures"])  # nothing is measured, and why
     per_frame = [FrameMeasures.from_dict(row) if row else None for row in analysis["per_frame"]]
     for index, found in corrected.items():
         per_frame[index] = found

@@ -1,40 +1,191 @@
-"""The worklist: studies with their loops, and the number a page polls to learn of news."""
+"""The worklist: its page, its parts, and the stream by which an open page hears of news."""
 
-from collections.abc import Iterator, Sequence
-from hashlib import sha256
-from itertools import groupby
-from typing import Any
+import select
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any, Literal, cast
+from urllib.parse import unquote
 
-from flask import Blueprint, jsonify, render_template, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    current_app,
+    jsonify,
+    render_template,
+    request,
+    stream_with_context,
+)
 from flask.wrappers import Response
+from flask_login import current_user
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance import metrics, pace
 from appliance.ledger import engine_state, worklist
-from appliance.webui import words
-from appliance.webui.app import here
-from appliance.webui.label import word
+from appliance.webui import auth, listing
+from appliance.webui.app import Refused, here
+from appliance.webui.listing import Listing, Study
+from appliance.webui.openapi import describe
+from appliance.webui.streams import Streams, TooManyStreams
 
 blueprint = Blueprint("live", __name__)
 
-_NEWEST = 300  # loops on the list: about three days of a busy clinic
+FILTERS = (
+    ("all", "All"),
+    ("needs", "Needs eyes"),
+    ("kept", "Kept"),
+    ("done", "Done"),
+    ("today", "Today"),
+)
+_CURSOR = r"^[01]-[0-9]{1,18}$"
+_SEARCH = "Echocart-Search"  # a header: an address may be written down somewhere, a name must not
+_LONGEST_SEARCH = 64
+_VERSION = {
+    "type": "object",
+    "properties": {"version": {"type": "integer", "minimum": 0}},
+    "required": ["version"],
+}
+
+
+class Wanted(BaseModel):
+    """Which part of the list a page asks for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    show: Literal["all", "needs", "kept", "done", "today"] = Field("all", description="the filter")
+    after: Annotated[str, Field(pattern=_CURSOR)] | None = Field(
+        None, description="cursor of the last study that the page has"
+    )
+    until: Annotated[str, Field(pattern=_CURSOR)] | None = Field(
+        None, description="cursor of the last study wanted"
+    )
+    rows: Literal["all", "none"] = Field("all", description="whether to send the rows' HTML")
+    keys: Annotated[str, Field(pattern=r"^[0-9a-f]{16}(,[0-9a-f]{16}){0,99}$")] | None = Field(
+        None, description="only the rows of these studies, wherever they stand"
+    )
+
+
+def register(app: Flask) -> None:
+    """Give the application its list and its streams."""
+    box = app.extensions["echocart"]
+    app.extensions["echocart.streams"] = Streams(box.settings.box.state_dir)
+    app.extensions["echocart.listing"] = Listing(box.ledger, box.settings)
 
 
 @blueprint.get("/")
 def worklist_page() -> str:
     """Show the studies, those that need eyes first, then the newest."""
-    # Read before the rows: what comes in between is fetched once more, never missed.
-    version = worklist.version(here().ledger)
+    show = _wanted().show
+    version, studies = _listing().studies()
+    part = listing.part(listing.shown(studies, show))
+    return render_template(
+        "worklist.html",
+        rows=Markup("").join(Markup(study.html) for study in part.studies),  # noqa: S704
+        version=version,
+        after=part.after,
+        show=show,
+        counts=listing.counts(studies),
+        filters=FILTERS,
+        engine=_engine(),
+    )
+
+
+@blueprint.get("/api/studies")
+@describe(
+    {200: "keys, digests and cursors in the order shown, and rows as HTML"},
+    refuses=[422],
+    query=Wanted,
+    headers={_SEARCH: "a patient's name or ID to search for, percent-encoded"},
+)
+def studies() -> Response:
+    """Return a part of the list: keys and digests in the order shown, and rows as HTML.
+
+    A patient's name or ID to search for comes in the header Echocart-Search, percent-encoded.
+    """
+    wanted, sought = _wanted(), _sought()
+    version, every = _listing().studies()
+    there = _listing().found(sought) if sought else every
+    if wanted.keys:
+        keys = set(wanted.keys.split(","))
+        chosen, after = [study for study in there if study.key in keys], ""
+    else:
+        shown = there if sought else listing.shown(there, wanted.show)
+        part = listing.part(shown, wanted.after or "", wanted.until or "")
+        chosen, after = part.studies, part.after
+    return jsonify(
+        version=version,
+        engine=_engine(),
+        counts=listing.counts(every),
+        studies=[_row(study, html=bool(wanted.keys) or wanted.rows == "all") for study in chosen],
+        after=after,
+    )
+
+
+def _row(study: Study, *, html: bool) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "key": study.key,
+        "digest": study.digest,
+        "cursor": study.cursor,
+        "loops": list(study.seqs),
+    }
+    return {**row, "html": study.html} if html else row
+
+
+def _wanted() -> Wanted:
+    try:
+        return Wanted.model_validate(request.args.to_dict())
+    except ValidationError as error:
+        sentence = "The page asked for a part of the list that the box doesn't know. Reload it."
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from error
+
+
+def _sought() -> str:
+    return unquote(request.headers.get(_SEARCH, ""))[:_LONGEST_SEARCH].strip()
+
+
+def _engine() -> str:
     ledger = here().ledger
     said = (engine_state.problem(engine_state.get(ledger)), pace.problem(ledger))
-    engine = " ".join(filter(None, said))
-    shown = list(studies())
-    return render_template("worklist.html", studies=shown, version=version, engine=engine)
+    return " ".join(filter(None, said))
 
 
-@blueprint.get("/studies")
-def studies_fragment() -> str:
-    """Return the rows of the worklist alone, for a page that is open."""
-    return render_template("studies.html", studies=list(studies()))
+@blueprint.get("/api/events")
+@describe(
+    {200: "data: the version, at each change and every ten seconds"},
+    refuses=[429],
+    kind="text/event-stream",
+)
+def events() -> Response:
+    """Return an event stream: the list's version, at each change and at each beat."""
+    streams = cast(Streams, current_app.extensions["echocart.streams"])
+    user, token = current_user.id, current_user.token
+    try:
+        streams.join(user, worklist.version(here().ledger))
+    except TooManyStreams:
+        sentence = "Too many pages are open to tell each of news at once: this one asks by itself."
+        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, sentence) from None
+    told = streams.events(lambda: auth.is_over(token), _hung_up(request.environ))
+    response = Response(stream_with_context(told), mimetype="text/event-stream")
+    response.headers["X-Accel-Buffering"] = "no"  # a proxy before the box passes it on at once
+    response.call_on_close(lambda: streams.leave(user))
+    return response
+
+
+def _hung_up(environ: dict[str, Any]) -> Callable[[], bool]:
+    """Whether a page has closed its connection: it has nothing to say on it while it listens."""
+    connection = environ.get("gunicorn.socket")
+    if connection is None:
+        return lambda: False
+    watched = select.poll()
+    watched.register(connection, select.POLLIN | select.POLLRDHUP)
+    return lambda: bool(watched.poll(0))
+
+
+@blueprint.get("/api/version")
+@describe({200: "the version"}, schema=_VERSION)
+def version() -> Response:
+    """Return a number that grows with every change of state."""
+    return jsonify(version=worklist.version(here().ledger))
 
 
 @blueprint.get("/metrics")
@@ -43,83 +194,5 @@ def figures() -> Response:
     return Response(metrics.read(here().settings.box.state_dir), content_type=metrics.CONTENT_TYPE)
 
 
-@blueprint.get("/api/version")
-def version() -> Response:
-    """Return a number that grows with every change of state."""
-    return jsonify(version=worklist.version(here().ledger))
-
-
-def studies() -> Iterator[dict[str, Any]]:
-    """Give what the worklist shows of each study, in the order shown."""
-    rows = worklist.loops(here().ledger, limit=_NEWEST)
-    rows.sort(key=_study_key)
-    grouped = [sorted(group, key=_number) for _, group in groupby(rows, key=_study_key)]
-    newest_first = sorted(grouped, key=lambda loops: -max(loop["seq"] for loop in loops))
-    for loops in sorted(newest_first, key=lambda loops: not any(map(words.needs_eyes, loops))):
-        yield _study(loops)
-
-
-def _study_key(loop: words.Row) -> str:
-    """A loop that names no study stands alone."""
-    return str(loop["study_instance_uid"] or f"alone-{loop['seq']}")
-
-
-def _number(loop: words.Row) -> int:
-    return int(loop["seq"])
-
-
-def _study(loops: Sequence[words.Row]) -> dict[str, Any]:
-    newest = loops[-1]
-    several = len({(loop["patient_id"], loop["patient_name"]) for loop in loops}) > 1
-    shown = {
-        "key": sha256(_study_key(newest).encode()).hexdigest()[:16],
-        "patient_name": "Several patients" if several else _name(newest),
-        "patient_id": "" if several else newest["patient_id"],
-        "time": words.machine_time(newest["content_date_time"]),
-        "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
-        "needs": sum(map(words.needs_eyes, loops)),
-        "warning": _warning(newest),
-        "loops": [{**card(loop), "patient": _whose(loop) if several else ""} for loop in loops],
-    }
-    return {**shown, "digest": sha256(repr(shown).encode()).hexdigest()[:16]}
-
-
-def _name(loop: words.Row) -> str:
-    return words.person_name(loop["patient_name"])
-
-
-def _whose(loop: words.Row) -> str:
-    return f"{_name(loop)} · {loop['patient_id']}"
-
-
-def _warning(loop: words.Row) -> str | None:
-    """What stops every loop of a study, not one alone."""
-    stopped = loop["patients"] > 1 or not loop["study_instance_uid"]
-    return words.blocked(loop) if stopped and loop["current"] else None
-
-
-def card(loop: words.Row) -> dict[str, Any]:
-    """Return what the worklist and the rail show of one loop."""
-    ef, volumes = words.summary(loop)
-    return {
-        "seq": loop["seq"],
-        "number": loop["instance_number"] or loop["seq"],
-        "url": url_for("loops.viewer", seq=loop["seq"]),
-        "thumbnail": _thumbnail_url(loop),
-        "status": words.status(loop),
-        "view": word(loop["view"]) if loop["view"] and loop["view"]["view"] else "",
-        "ef": ef,
-        "volumes": volumes,
-        "why": words.why(loop).removeprefix("Kept, not analysed: "),  # the status says it
-        "marks": words.marks(loop),
-    }
-
-
-def _thumbnail_url(loop: words.Row) -> str | None:
-    if loop["number_of_frames"] < 1 or not loop["rows"]:
-        return None
-    review, analysis = loop["review"], loop["analysis"]
-    # Names what is drawn, so that the picture may be kept for good.
-    drawn = f"r{review['id']}" if review else f"a{analysis['id']}" if analysis else "bare"
-    drawn = "bare" if words.is_other(loop) else drawn
-    return url_for("loops.thumbnail", seq=loop["seq"], drawn=drawn)
+def _listing() -> Listing:
+    return cast(Listing, current_app.extensions["echocart.listing"])

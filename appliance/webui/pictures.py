@@ -161,7 +161,8 @@ def thumbnail(
     size = (round(image.shape[1] * scale), round(image.shape[0] * aspect * scale))
     small = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
     if maps is not None and maps.has(index):
-        for label, points in masks.contours(maps.frame(index)).items():
+        # The cavity last: its line runs along the wall's, and is what a measure rests on.
+        for label, points in sorted(masks.contours(maps.frame(index)).items(), reverse=True):
             _trace(small, points, colours[label], (scale, scale * aspect))
     done, jpeg = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
     return jpeg.tobytes() if done else None

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from hmac import compare_digest
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -10,16 +11,20 @@ import numpy as np
 from flask import Blueprint, jsonify, request, url_for
 from flask.wrappers import Response
 from flask_login import current_user
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance import masks
 from appliance.ledger import review as reviews
 from appliance.ledger import worklist
-from appliance.ledger.review import Conflict, Decision, Stale
+from appliance.ledger.refusal import Conflict, Stale
+from appliance.ledger.review import Decision
 from appliance.webui import words
 from appliance.webui.app import Refused, here
 from appliance.webui.correcting import Correction, Drawn, Polygon, correct
+from appliance.webui.describing import onward
 from appliance.webui.loops import find
+from appliance.webui.nameless import patient_key
+from appliance.webui.openapi import describe
 
 blueprint = Blueprint("review", __name__)
 
@@ -47,7 +52,8 @@ class _Posted(BaseModel):
 
     decision: Literal["accepted", "corrected", "rejected", "undone"]
     analysis_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    patient_id: str = Field(max_length=1024)
+    patient_id: str | None = Field(None, max_length=1024)
+    patient: str | None = Field(None, pattern=r"^[0-9a-f]{32}$", description="or its key")
     key: str = Field(pattern=r"^[0-9a-fA-F-]{32,36}$")
     reason: str = Field("", max_length=200)
     ed_frame: Annotated[int, Field(strict=True)] | None = None
@@ -57,8 +63,15 @@ class _Posted(BaseModel):
     view: str | None = Field(None, max_length=16)
     contours: dict[str, dict[str, Pairs]] = Field(default_factory=dict)
 
+    @model_validator(mode="after")
+    def _one_patient_is_named(self) -> "_Posted":
+        if (self.patient_id is None) == (self.patient is None):
+            raise ValueError("name the patient by patient_id or by patient")
+        return self
+
 
 @blueprint.post("/api/loops/<int:seq>/reviews")
+@describe({201: "the stored review"}, refuses=[404, 409, 422], body=_Posted)
 def post_review(seq: int) -> tuple[Response, int]:
     """Take a person's decision on a loop.
 
@@ -78,7 +91,7 @@ def post_review(seq: int) -> tuple[Response, int]:
     else:
         correction = _correction(posted, seq, analysis)
     try:
-        decision = _decision(posted, seq, correction)
+        decision = _decision(posted, loop, correction)
         wanted = here().settings.wanted(decision.decision)
         row = reviews.record(here().ledger, decision, wanted)
     except (Stale, Conflict) as error:
@@ -173,15 +186,24 @@ def _polygon(points: Pairs, rows: int, columns: int) -> Polygon:
     return line
 
 
-def _decision(posted: _Posted, seq: int, correction: Correction | None) -> Decision:
+def _shown_patient(posted: _Posted, loop: words.Row) -> str:
+    """The PatientID that was shown; the page keeps and says its key alone."""
+    if posted.patient is None:
+        return posted.patient_id or ""
+    shown: str = loop["patient_id"]
+    # What is no present PatientID is refused by the ledger, unless this decision is stored already.
+    return shown if compare_digest(posted.patient, patient_key(shown)) else posted.patient
+
+
+def _decision(posted: _Posted, loop: words.Row, correction: Correction | None) -> Decision:
     reason, decision = posted.reason, posted.decision
     if correction is not None and decision == "accepted":
         # Its label maps differ from the model's: whoever reads the row must not miss that.
         decision, reason = "corrected", "Confirms the correction made before."
     return Decision(
-        seq=seq,
+        seq=loop["seq"],
         analysis_sha256=posted.analysis_sha256,
-        patient_id=posted.patient_id,
+        patient_id=_shown_patient(posted, loop),
         decision=decision,
         reviewer=current_user.id,
         key=posted.key,
@@ -202,19 +224,9 @@ def _frame(correction: Correction | None, name: str) -> int | None:
 
 
 def _next(loop: words.Row, posted: _Posted) -> str:
-    """The next loop of the same study that needs eyes, else the list (promise 12)."""
     if posted.decision == "undone":
         return url_for("loops.viewer", seq=loop["seq"])
-    study: str = loop["study_instance_uid"]
-    waiting = [
-        row["seq"]
-        for row in (worklist.study(here().ledger, study) if study else [])
-        if words.needs_eyes(row) and row["state"] == "analysed" and row["seq"] != loop["seq"]
-    ]
-    later = [seq for seq in waiting if seq > loop["seq"]]
-    if not waiting:
-        return url_for("live.worklist_page")
-    return url_for("loops.viewer", seq=(later or waiting)[0])
+    return onward(loop)
 
 
 def _refuse(sentence: str) -> None:

@@ -8,11 +8,13 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 
-from appliance import service
+from appliance import service, tls
 from appliance.config import Settings
 from appliance.service import Stop
 
-_THREADS = 16  # a tablet opens up to six connections; threads wait on the disk, not on each other
+# Each open page's event stream holds one (`streams.MOST`); the others wait on the disk, not on
+# each other.
+_THREADS = 48
 _WORKER_TIMEOUT_S = 30
 _GRACEFUL_S = 5
 _PR_SET_PDEATHSIG = 1
@@ -63,17 +65,35 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "preload_app": True,
             "post_fork": _die_with_master,
             "post_worker_init": self._warm,
-            "when_ready": lambda _: service.ready(f"review page at http://{address}"),
+            "when_ready": lambda _: service.ready(f"review page at {self._settings.webui.url}"),
+            **self._tls(),
         }
         for name, value in options.items():
             # Older releases know no control socket, and so need none switched off.
             if name in self.cfg.settings:
                 self.cfg.set(name, value)
 
-    def _warm(self, _worker: Any) -> None:
+    def _tls(self) -> dict[str, Any]:
+        """HTTPS where the site gave a certificate; read once, so that a bad one is told at start."""
+        webui = self._settings.webui
+        if not (webui.tls_certificate and webui.tls_key):
+            return {}
+        from appliance.webui.patience import PatientSocket
+
+        context = tls.page_context(webui.tls_certificate, webui.tls_key)
+        context.sslsocket_class = PatientSocket
+        return {
+            "certfile": str(webui.tls_certificate),
+            "keyfile": str(webui.tls_key),
+            "ssl_context": lambda _settings, _default: context,
+        }
+
+    def _warm(self, worker: Any) -> None:
         from appliance.webui import warming
 
         warming.start(self._settings)
+        # Else gunicorn waits for open event streams as long as it waits for anything.
+        self.wsgi().extensions["echocart.streams"].stop_when(lambda: not worker.alive)
 
     def load(self) -> Flask:
         from appliance.webui.app import create_app

@@ -12,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance import masks
 from appliance.ledger import Ledger, view, worklist
-from appliance.ledger.review import Conflict, Stale
+from appliance.ledger.refusal import Conflict, Stale
 from appliance.sector import Geometry
 from appliance.spool import Spool
 from appliance.webui import words
 from appliance.webui.app import Refused, here
 from appliance.webui.label import described
 from appliance.webui.loops import find
+from appliance.webui.openapi import BYTES, describe
 
 blueprint = Blueprint("viewing", __name__)
 
@@ -37,6 +38,7 @@ class _Posted(BaseModel):
 
 
 @blueprint.post("/api/loops/<int:seq>/view")
+@describe({201: "the view as it stands"}, refuses=[404, 409, 422], body=_Posted)
 def post_view(seq: int) -> tuple[Response, int]:
     """Take a person's word on a loop's view.
 
@@ -60,6 +62,7 @@ def post_view(seq: int) -> tuple[Response, int]:
 
 
 @blueprint.get("/api/loops/<int:seq>/certainty")
+@describe({200: "0 to 255 for each point"}, refuses=[404], ids=["analysis"], kind=BYTES)
 def certainty(seq: int) -> Response:
     """Return how certain the model's contours of `analysis=<id>` are, point for point.
 

@@ -26,14 +26,26 @@ KEYS = (
     ("← →", "frame before, after"),
     ("↑ ↓", "loop before, after"),
     ("D  S", "go to ED, ES; with Shift: it is here"),
+    ("B", "play one beat"),
     ("A", "accept, or save and accept"),
     ("C", "correct, leave"),
     ("X", "reject"),
+    ("E", "not sure: to an expert"),
     ("V", "another view"),
     ("H", "hide the contours"),
     ("M", "model's or mine"),
+    ("O", "picture beside the contours"),
+    ("[ ]", "weaker, stronger contours; size of the brush"),
+    ("+ − 0", "zoom in, out, fit"),
+    ("R", "ruler"),
+    ("1 … 6", "tool"),
+    (", .", "take the point before, after"),
+    ("Shift ← → ↑ ↓", "move the point, or the zoomed picture"),
+    ("N", "carry to neighbouring frames"),
+    ("I", "fill the frames between"),
+    ("⌫", "reset the frame"),
     ("Z", "undo; with Shift: redo"),
-    ("L", "sign out"),
+    ("L", "lock"),
     ("?", "these keys"),
 )
 _STATUS = {
@@ -113,6 +125,12 @@ def status(loop: Row) -> dict[str, str]:
         return {"word": f"{word} {review['reviewer']}", "sign": sign, "tone": tone}
     if not loop["current"]:
         return dict(_REPLACED)
+    if loop["expert"]:
+        return {
+            "word": f"for an expert, asks {loop['expert']['by']}",
+            "sign": "?",
+            "tone": "attention",
+        }
     word, sign, tone = _STATUS.get(loop["state"], (loop["state"], "?", "quiet"))
     return {"word": word, "sign": sign, "tone": tone}
 
@@ -176,10 +194,15 @@ def blocked(loop: Row) -> str | None:
         return f"{removed(loop)} Send it again from there, or from the machine, to decide on it."
     if not loop["current"]:
         return "The machine has sent this loop again: look at the newer one."
-    if loop["patients"] > 1:
+    if loop["patients"] > 1 and loop["identity"] is None:
         return (
-            "This study holds loops of two patients. Nothing can be accepted until the patient"
-            " is corrected on the echo machine and the study sent again."
+            "This study holds loops of two patients. Nothing can be accepted until somebody says"
+            " whose it is."
+        )
+    if is_another_patient(loop):
+        return (
+            f"{loop['identity']['by']} has said that this study is another patient's. Reject this"
+            " loop, or correct the patient on the echo machine and send it again."
         )
     if not loop["study_instance_uid"]:
         return (
@@ -187,6 +210,12 @@ def blocked(loop: Row) -> str | None:
             " Send it again from the machine."
         )
     return None
+
+
+def is_another_patient(loop: Row) -> bool:
+    """Tell whether a person has said that a study belongs to another PatientID than the loop's."""
+    said = loop["identity"]
+    return said is not None and said["right"] not in (None, loop["patient_id"])
 
 
 def numbers(measures: Row) -> dict[str, Any]:

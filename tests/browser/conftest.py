@@ -21,7 +21,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture(scope="session")
 def signed_in(browser: Browser, box: Box) -> Iterator[StorageState]:
-    """The cookie of a reviewer who typed initials once."""
+    """The cookie of a reviewer who typed the PIN once."""
     with browser.new_context(base_url=box.url) as context:
         sign_in(context.new_page(), "AK", "/")
         yield context.storage_state()
@@ -35,7 +35,12 @@ def open_page(browser: Browser, box: Box, signed_in: StorageState) -> Iterator[O
     def listen(message: ConsoleMessage) -> None:
         # A request cut by the test itself, and one that the box refuses with a sentence, are
         # told by the browser, not by the page.
-        told = ("ERR_INTERNET_DISCONNECTED", "409 (CONFLICT)")
+        cut = (
+            *("INTERNET_DISCONNECTED", "CONNECTION_REFUSED", "CONNECTION_RESET"),
+            "INCOMPLETE_CHUNKED_ENCODING",
+        )
+        refused = ("status of 409 ", "status of 422 ", "status of 429 ")
+        told = (*(f"net::ERR_{name}" for name in cut), *refused)
         if message.type == "error" and not any(text in message.text for text in told):
             complaints.append(message.text)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+from tests.box import PIN
+
 ARGUMENTS = [
     "--no-sandbox",
     "--headless=new",
@@ -17,11 +19,17 @@ STEPS = 8  # moves of one drag
 
 
 def sign_in(tab: Page, initials: str, path: str) -> None:
-    """Type initials and arrive at a path."""
+    """Choose initials, type the PIN of every test's user, and arrive at a path."""
     tab.goto(path)
-    tab.fill("#initials", initials)
-    tab.click("text=Start")
+    enter_pin(tab, initials)
     tab.wait_for_url(f"**{path}")
+
+
+def enter_pin(tab: Page, initials: str, pin: str = PIN) -> None:
+    """Choose initials and type a PIN where the page asks for them."""
+    tab.check(f"input[name=user][value={initials}]")
+    tab.fill("#pin", pin)
+    tab.click("#start")
 
 
 def open_loop(tab: Page) -> None:
@@ -74,6 +82,21 @@ def drag_by_finger(tab: Page, start: tuple[float, float], dx: float, dy: float) 
         x, y = start[0] + dx * step / STEPS, start[1] + dy * step / STEPS
         touch("touchMove", [{"x": x, "y": y}])
     touch("touchEnd", [])
+
+
+def pinch(tab: Page, middle: tuple[float, float], apart: float, then: float) -> None:
+    """Put two fingers down and move them from one distance to another, about a place."""
+    session = tab.context.new_cdp_session(tab)
+    x, y = middle
+
+    def touch(kind: str, distance: float) -> None:
+        points = [{"x": x + side * distance / 2, "y": y, "id": i} for i, side in enumerate((-1, 1))]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", apart)
+    for step in range(1, STEPS + 1):
+        touch("touchMove", apart + (then - apart) * step / STEPS)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 def draft(tab: Page) -> dict[str, Any] | None:

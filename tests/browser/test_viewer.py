@@ -284,7 +284,7 @@ def test_screenshots_for_a_person_to_look_at(
     open_page: Open, artefacts: Path, name: str, size: tuple[int, int]
 ) -> None:
     tab = open_page("/", *size)
-    tab.wait_for_load_state("networkidle")
+    tab.wait_for_function("() => document.querySelector('.loop img').complete")
     tab.screenshot(path=artefacts / f"worklist-{name}.png")
     tab.goto("/loop/1")
     hand.open_loop(tab)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from appliance.engine.backend import Backend, open_backend
+from appliance.engine.models import Models
 from appliance.engine.worker import Worker
 from appliance.ledger import Ledger, reception, worklist
 from appliance.manifest import Manifest, current_model
@@ -41,7 +42,10 @@ class Bench:
             self.worker = self.new_worker(backend)
 
     def new_worker(self, backend: Backend) -> Worker:
-        return Worker(self.ledger, self.spool, self.model, backend, self.stop)
+        return Worker(self.ledger, self.spool, Models.only(self.model, backend), self.stop)
+
+    def worker_of(self, models: Models) -> Worker:
+        return Worker(self.ledger, self.spool, models, self.stop)
 
     def receive(self, path: Path) -> int:
         """Put a file into the spool and the ledger as the receiver does."""

@@ -29,13 +29,13 @@ def add(box, tmp_path, version):
     return model_store.add(box.settings.box.state_dir, folder)
 
 
-def choose(box, name):
-    setting.choose_model(box.ledger, name, "anna")
+def choose(box, *names):
+    setting.choose_models(box.ledger, names, "anna")
 
 
 def test_nothing_chosen_is_the_released_model_and_stays_so(box):
     choice = Choice(box.ledger, box.settings)
-    assert choice.first()[0].version == "1.0.0"
+    assert choice.first().first.manifest.version == "1.0.0"
     assert choice.newer() is None
 
 
@@ -46,18 +46,18 @@ def test_another_choice_is_loaded_once(box, tmp_path):
     choose(box, "first-network-1.1.0")
     loaded = choice.newer()
     assert loaded is not None
-    assert loaded[0].version == "1.1.0"
+    assert loaded.first.manifest.version == "1.1.0"
     assert choice.newer() is None
-    choose(box, "")
+    choose(box)
     loaded = choice.newer()
     assert loaded is not None
-    assert loaded[0].version == "1.0.0"
+    assert loaded.first.manifest.version == "1.0.0"
 
 
 def test_a_choice_made_before_the_start_holds(box, tmp_path):
     add(box, tmp_path, "1.1.0")
     choose(box, "first-network-1.1.0")
-    assert Choice(box.ledger, box.settings).first()[0].version == "1.1.0"
+    assert Choice(box.ledger, box.settings).first().first.manifest.version == "1.1.0"
 
 
 def test_a_chosen_model_that_does_not_load_is_said_once_and_the_old_one_stays(
@@ -79,7 +79,7 @@ def test_a_start_with_a_spoiled_choice_runs_the_configured_model_and_says_so(box
     choose(box, "first-network-1.1.0")
     (made.folder / "network.onnx").unlink()
     with caplog.at_level(logging.ERROR):
-        assert Choice(box.ledger, box.settings).first()[0].version == "1.0.0"
+        assert Choice(box.ledger, box.settings).first().first.manifest.version == "1.0.0"
     assert "the configured one is" in caplog.text
 
 
@@ -98,7 +98,7 @@ def test_a_running_engine_takes_the_chosen_model_for_its_next_loop(tmp_path):
         box.wait_settled(1)
         add(box, tmp_path, "1.1.0")
         choose(box, "first-network-1.1.0")
-        box.wait_for(lambda: "from now on: first-network 1.1.0" in box.log("engine"), "the model")
+        box.wait_for(lambda: "from now on: first-network-1.1.0" in box.log("engine"), "the model")
         bench.receive(cine_loop(frames=12, seed=1).write(tmp_path / "b.dcm"))
         after, before = box.wait_settled(2)
         assert before["analysis"]["model_version"] == "1.0.0"

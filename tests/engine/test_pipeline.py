@@ -8,11 +8,16 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from appliance.cine import open_cine
 from appliance.engine import pipeline
-from appliance.engine.backend import infer_all
+from appliance.engine.backend import infer_all, open_backend
+from appliance.engine.isolated import Deadlines, Isolated
 from appliance.engine.pipeline import AHEAD, CHUNK, FIRST, Stages
+from appliance.engine.tensorrt import WithCpu
 from appliance.masks import decode_chunk, tidy
 from appliance.sector import find_sector, letterbox
+from tests.engine.misbehaving import REFERENCE
 from tests.phantom import cine_loop
+
+WAIT_S = 120.0
 
 
 class Refused(Exception):
@@ -26,6 +31,16 @@ def open_loop(tmp_path):
         return open_cine(cine_loop(frames=frames, **options).write(tmp_path / "loop.dcm"))
 
     return opened
+
+
+def isolated(model):
+    return Isolated(
+        *("tests.engine.misbehaving:made", {"kind": "works", "form": "network"}, model),
+        name="process",
+        precision="f32",
+        check=lambda infer: None,
+        deadlines=Deadlines(frame=30.0),
+    )
 
 
 def labels_of(chunks):
@@ -44,6 +59,25 @@ def test_masks_are_those_of_one_frame_after_the_other_to_the_bit(open_loop, back
     assert np.array_equal(labels_of(chunks), np.stack(alone))
     assert all(map_.any() for map_ in alone)
     assert len(found) == 26
+
+
+def test_a_process_gets_the_next_frame_while_it_computes_one_and_draws_the_same(open_loop, model):
+    here = open_backend(model, REFERENCE)
+    gpu = WithCpu(here, lambda said: isolated(model))
+    gpu.wait(WAIT_S)
+    assert gpu.settle()
+    made = {}
+    with open_loop(corrupt=(0, 7, 25)) as cine:
+        sector = find_sector(cine)
+        for name, backend in (("there", gpu), ("here", here)):
+            chunks = made[name] = []
+            pipeline.run(cine, sector, backend, chunks.append, Stages())
+    gpu.close()
+    assert np.array_equal(labels_of(made["there"]), labels_of(made["here"]))
+    assert labels_of(made["here"])[1:7].any()
+    # The process writes into a corner of its certainty how many frames it has had at a time.
+    corners = [decode_chunk(chunk.certainty, len(chunk.frames)) for chunk in made["there"]]
+    assert int(np.concatenate(corners)[:, 0, 0].max()) >> 4 == 2
 
 
 def test_the_first_masks_are_stored_before_a_whole_chunk_is_there(open_loop, backend):

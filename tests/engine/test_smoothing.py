@@ -68,7 +68,7 @@ def test_a_box_that_votes_says_so_and_its_masks_jump_less(bench, tmp_path):
     )
     plain = bench.analyse(path)
     bench.worker = Worker(
-        *(bench.ledger, bench.spool, bench.model, bench.worker._backend, bench.stop), voting=True
+        *(bench.ledger, bench.spool, bench.worker._models, bench.stop), voting=True
     )
     smooth = bench.analyse(again)
 

@@ -141,7 +141,7 @@ def test_what_serves_and_why_is_in_the_ledger_and_a_retry_is_heard(tmp_path, mon
             "appliance.engine.tensorrt.open_gpu", lambda *arguments: gpus.open(arguments[-1])
         )
         choice = Choice(box.ledger, box.settings)
-        _, backend = choice.first()
+        backend = choice.first().first.backend()
         backend.wait(WAIT_S)
         assert choice.newer() is None
         row = engine_state.get(box.ledger)
@@ -152,7 +152,7 @@ def test_what_serves_and_why_is_in_the_ledger_and_a_retry_is_heard(tmp_path, mon
         backend.wait(WAIT_S)
         loaded = choice.newer()
         assert loaded is not None
-        assert loaded[1].name == "tensorrt"
+        assert loaded.first.backend().name == "tensorrt"
         assert engine_state.get(box.ledger)["backend"] == "tensorrt"
         choice.close()
 

@@ -11,7 +11,7 @@ import pytest
 from appliance import scu
 from appliance.demo.pageclient import PageClient, PageError
 from appliance.dimse import AssociationError
-from tests.box import SERVICES, Box
+from tests.box import PIN, SERVICES, Box
 from tests.orthanc import Orthanc
 from tests.phantom import cine_loop
 
@@ -67,7 +67,7 @@ def decide_until_stored(box: Box, seq: int, correct: bool) -> None:
     def stored() -> bool:
         try:
             page = PageClient(box.url)
-            page.sign_in("KL")
+            page.sign_in("KL", PIN)
             shown = page.loop(seq)
             page.review(
                 seq,

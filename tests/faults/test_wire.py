@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.ledger import caller
 from tests.box import Box
 from tests.faults.impatient import ImpatientBox
 from tests.faults.wire import (
@@ -267,6 +268,7 @@ def test_silence_of_an_association_is_cut(
         assert last_pdu(peer) == ABORTED
     holdings.require_back()
     assert count(impatient, "1.2.3.72") == 0
+    assert "PEER from 127.0.0.1 was cut: it was silent or too slow" in impatient.log("scp")
 
 
 def drips(data: bytes, size: int) -> Iterator[bytes]:
@@ -343,14 +345,34 @@ def _echo_within(port: int, seconds: float) -> bool:
     return echo(port) and time.monotonic() - started < seconds
 
 
+def require_closed(peer: Peer) -> None:
+    peer.socket.settimeout(60)
+    with contextlib.suppress(ConnectionResetError):
+        assert peer.socket.recv(1) == b""
+
+
+def test_one_address_with_100_silent_connections_keeps_only_itself_out(tmp_path: Path) -> None:
+    with Box(tmp_path, ["scp"]) as box, contextlib.ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(Peer(box.dicom_port, "127.0.0.2"))
+        require_closed(stack.enter_context(Peer(box.dicom_port, "127.0.0.2")))
+        assert echo(box.dicom_port)
+        row = box.wait_for(lambda: caller.turned_away(box.ledger), "it to be listed")[0]
+        words = "100 connections without an association were open"
+        assert (row["peer"], row["why"]) == ("127.0.0.2", words)
+        assert f"a connection from 127.0.0.2 ended: {words}" in box.log("scp")
+
+
 def test_connections_beyond_200_that_ask_for_nothing_are_turned_away(tmp_path: Path) -> None:
     with Box(tmp_path, ["scp"]) as box, contextlib.ExitStack() as stack:
         busy = stack.enter_context(associated(box))
-        silent = [stack.enter_context(Peer(box.dicom_port)) for _ in range(200)]
-        beyond = stack.enter_context(Peer(box.dicom_port))
-        beyond.socket.settimeout(60)
-        with contextlib.suppress(ConnectionResetError):
-            assert beyond.socket.recv(1) == b""
+        silent = [
+            stack.enter_context(Peer(box.dicom_port, address))
+            for address in ("127.0.0.1", "127.0.0.2")
+            for _ in range(100)
+        ]
+        beyond = stack.enter_context(Peer(box.dicom_port, "127.0.0.3"))
+        require_closed(beyond)
         busy.fragment(echo_request(), 3)
         assert busy.status() == 0
         for peer in silent:

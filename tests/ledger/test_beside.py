@@ -84,6 +84,21 @@ def test_a_view_that_a_person_corrected_counts(ledger):
     assert partner(ledger, accept(ledger, two, "k2")) == four[0]
 
 
+@pytest.mark.parametrize("unsure", ["1.1", "1.2"])
+def test_a_view_nobody_is_sure_of_gives_no_pair_until_a_person_says_it(ledger, unsure):
+    loops = {
+        uid: measured(ledger, uid, name, certainty=0.6 if uid == unsure else 0.97)
+        for uid, name in (("1.1", "A4C"), ("1.2", "A2C"))
+    }
+    accept(ledger, loops["1.1"], "k1")
+    assert partner(ledger, accept(ledger, loops["1.2"], "k2")) is None
+    seq = loops[unsure][0]
+    standing = view.of(ledger, seq)
+    view.say(ledger, Said(seq, standing["view"], "KL", standing["id"]))
+    accept(ledger, loops["1.1"], "k3")
+    assert partner(ledger, accept(ledger, loops["1.2"], "k4")) == loops["1.1"][0]
+
+
 def old(ledger, uid, day, ef, *, key, reviewer="KL", **who):
     about = {"StudyInstanceUID": f"2.{day}", "ContentDateTime": f"{day}101500", **who}
     loop = measured(ledger, uid, ef=ef, **about)

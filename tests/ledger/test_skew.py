@@ -90,3 +90,20 @@ def test_a_garbled_offset_is_no_time(offset):
 def test_a_dt_carries_its_own_offset():
     moment = skew.content_time("20261120120000.123456+0100", "")
     assert moment.astimezone(UTC) == datetime(2026, 11, 20, 11, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (45, "45 s"),
+        (119, "119 s"),
+        (-120, "2 min"),
+        (3 * 3600, "3 h"),
+        (-47 * 3600, "47 h"),
+        (40 * 86400, "40 days"),
+        (729 * 86400, "729 days"),
+        (-10 * 365.25 * 86400, "10 years"),
+    ],
+)
+def test_a_skew_is_said_in_the_unit_that_a_person_would_take(seconds, words):
+    assert skew.duration(seconds) == words

@@ -14,8 +14,8 @@ from appliance.carts import Call, Carts, admit
 from appliance.commitment import PUSH_MODEL, PUSH_MODEL_INSTANCE
 from appliance.config import Cart
 from appliance.errors import ConfigError
-from appliance.ledger import cart
-from appliance.ledger.cart import MOST_CALLERS, Sighting
+from appliance.ledger import Ledger, caller, cart
+from appliance.ledger.caller import MANY_TITLES, MOST_CALLERS, MOST_OF_AN_ADDRESS, Sighting
 from appliance.scu import Outcome, send
 from tests.box import REPOSITORY, Box
 from tests.scp.carts import IMPLICIT, US, VERIFICATION
@@ -199,15 +199,84 @@ def test_the_narrowest_network_wins_and_ipv4_over_ipv6_is_ipv4():
     assert known.find("COMMIT", "10.1.9.9") is None
 
 
-def test_invented_titles_can_not_fill_the_ledger_nor_push_out_who_was_let_in(tmp_path):
+def titles(ledger) -> set[str]:
+    return {row["calling_ae"] for row in caller.callers(ledger)}
+
+
+@pytest.mark.parametrize("why", ["", "no cart is paired with this title"])
+def test_titles_invented_at_one_address_push_nobody_out(tmp_path, why):
     ledger = Box(tmp_path, ["scp"]).ledger
-    cart.note(ledger, [Sighting("CART", "ECHOCART", "10.0.0.1", False)])
+    genuine = (
+        Sighting("WAITS", "E", "10.0.0.1", False, "no"),
+        Sighting("SAME", "E", "10.0.0.2", False),
+    )
+    caller.note(ledger, genuine)
     for start in range(0, 3 * MOST_CALLERS, MOST_CALLERS):
         strangers = [f"X{number}" for number in range(start, start + MOST_CALLERS)]
-        cart.note(ledger, [Sighting(title, "E", "10.0.0.2", False, "no") for title in strangers])
-    rows = cart.callers(ledger)
-    assert len(rows) == MOST_CALLERS
-    assert "CART" in {row["calling_ae"] for row in rows}
+        caller.note(ledger, [Sighting(title, "E", "10.0.0.2", False, why) for title in strangers])
+    paired = Sighting("PAIRED", "E", "10.0.0.2", False, paired=True)
+    caller.note(ledger, [Sighting("LATER", "E", "10.0.0.3", False, "no"), genuine[1], paired])
+    assert {"WAITS", "SAME", "LATER", "PAIRED"} <= titles(ledger)
+    assert len(titles(ledger)) == MOST_OF_AN_ADDRESS + 3
+    (row,) = caller.turned_away(ledger)
+    told = MOST_OF_AN_ADDRESS - 1
+    assert (row["peer"], row["why"], row["times"]) == (
+        "10.0.0.2",
+        MANY_TITLES,
+        3 * MOST_CALLERS - told,
+    )
+
+
+def test_a_title_that_has_not_called_for_long_makes_room_for_a_new_one_of_its_address(tmp_path):
+    ledger = Box(tmp_path, ["scp"]).ledger
+    first = [Sighting(f"X{n}", "E", "10.0.0.2", False) for n in range(MOST_OF_AN_ADDRESS)]
+    caller.note(ledger, first)
+    caller.note(ledger, [Sighting("NEW", "E", "10.0.0.2", False)])
+    assert "NEW" not in titles(ledger)
+    ledger.db.execute("UPDATE caller SET accepted_at = '2026-01-01' WHERE calling_ae = 'X7'")
+    caller.note(ledger, [Sighting("NEW", "E", "10.0.0.2", False)])
+    assert "NEW" in titles(ledger)
+    assert "X7" not in titles(ledger)
+
+
+def test_many_addresses_can_not_fill_the_ledger(tmp_path):
+    ledger = Box(tmp_path, ["scp"]).ledger
+    for title in ("X", ""):
+        many = [Sighting(title, "E", f"10.0.{n // 250}.{n % 250}", False, "no") for n in range(600)]
+        caller.note(ledger, many)
+    assert len(caller.callers(ledger)) == len(caller.turned_away(ledger)) == MOST_CALLERS
+
+
+def test_who_an_earlier_release_listed_without_a_title_is_listed_by_the_reason(tmp_path):
+    ledger = Box(tmp_path, ["scp"]).ledger
+    for sql in (
+        "DROP TABLE turned_away",
+        "DELETE FROM _sqlite_migrations WHERE name = '0022_turned_away'",
+        "INSERT INTO caller (calling_ae, called_ae, peer, tls, accepted, rejected, first_at,"
+        " accepted_at, rejected_at, why) VALUES ('', '', '10.0.0.1', 1, 0, 3, 'a', '', 'b', 'no')",
+    ):
+        ledger.db.conn.execute(sql)
+    ledger.close()
+    ledger = Ledger(ledger.path.parent)
+    assert caller.callers(ledger) == []
+    (row,) = caller.turned_away(ledger)
+    told = {"peer": "10.0.0.1", "why": "no", "times": 3, "first_at": "a", "last_at": "b"}
+    assert row == {"id": 1, **told}
+
+
+def test_a_flood_of_titles_leaves_a_cart_that_waits_in_the_list(box):
+    allow(box, "CART")
+    with box:
+        for number in range(MOST_OF_AN_ADDRESS + 20):
+            assert knock(box, f"FLOOD{number}") == NO_SUCH_CALLER
+        with Peer(box.dicom_port, "127.0.0.9") as peer:
+            assert peer.associate([(VERIFICATION, [IMPLICIT])], calling=b"WAITS")[0] == REJECTED
+        assert knock(box, "CART") is None
+        box.wait_for(lambda: "CART" in titles(box.ledger), "the callers to be listed")
+        rows = {row["calling_ae"] for row in rejected(box)}
+        assert "WAITS" in rows
+        assert len(rows) <= MOST_OF_AN_ADDRESS + 1
+        assert any(row["why"] == MANY_TITLES for row in caller.turned_away(box.ledger))
 
 
 def test_a_title_can_not_forge_a_line_of_the_log(box):
@@ -247,6 +316,9 @@ def test_the_command_line_allows_lists_and_removes(tmp_path):
         done = echocart("carts", "remove", "CART 1@127.0.0.1", *config)
         assert done.returncode == 1
         assert "is not paired" in done.stderr
+        echocart("carts", "allow", "CART 1@10.1.2.3", *config)
+        done = echocart("carts", "remove", "cart 1", *config)
+        assert done.stderr.endswith("Perhaps: echocart carts remove 'CART 1@10.1.2.3'\n")
         done = echocart("carts", "allow", "A", "--commit", "nowhere", *config)
         assert "names no port" in done.stderr
 

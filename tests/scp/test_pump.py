@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.uid import UID
-from pynetdicom import evt
+from pynetdicom import AE, evt
 from pynetdicom.dimse_messages import C_STORE_RQ, C_STORE_RSP
 from pynetdicom.dimse_primitives import C_STORE
 from pynetdicom.dsutils import decode
@@ -18,7 +18,7 @@ from pynetdicom.pdu import P_DATA_TF
 
 from appliance.scp import pump
 from appliance.scp.command import Command, read_command, store_response
-from appliance.scp.listener import Receiver, pumped
+from appliance.scp.listener import pumped
 from appliance.scp.negotiation import accept_proposals
 from appliance.scp.request import decode_request
 from appliance.scp.store import Announced
@@ -257,7 +257,7 @@ class SlowDisk:
 def test_a_sender_does_not_pay_for_a_slow_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pump, "SILENCE_S", 2.0)
     keeper = SlowDisk(1.0)
-    ae = Receiver("ECHOCART")
+    ae = AE("ECHOCART")
     ae.add_supported_context(VERIFICATION)
     server = ae.make_server(
         ("127.0.0.1", 0), evt_handlers=[(evt.EVT_REQUESTED, accept_proposals)], **pumped(keeper)

@@ -137,6 +137,31 @@ def test_the_same_uid_with_other_bytes_keeps_both(receiver: Box, tmp_path: Path)
         assert sent.outcome is Outcome.STORED
     names = [str(dcmread(path).PatientName) for path in stored(receiver, "1.2.3.1")]
     assert names == ["ONE^A", "TWO^B"]
+    config = ["--config", str(receiver.config)]
+    done = subprocess.run(
+        [sys.executable, "-m", "appliance", "status", *config],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "one of 2 with this UID and other bytes, a later one counts" in done.stdout
+    assert "one of 2 with this UID and other bytes, this one counts" in done.stdout
+
+
+@pytest.mark.parametrize("harm", ["none", "missing", "damaged"])
+def test_an_object_sent_again_is_whole_and_the_log_tells_what_was_found(
+    receiver: Box, tmp_path: Path, harm: str
+) -> None:
+    path = write_object(tmp_path / "a.dcm")
+    send([path], "127.0.0.1", receiver.dicom_port)
+    (final,) = stored(receiver, dcmread(path).SOPInstanceUID)
+    if harm == "missing":
+        final.unlink()
+    elif harm == "damaged":
+        final.write_bytes(final.read_bytes()[:-1] + b"?")
+    (sent,) = send([path], "127.0.0.1", receiver.dicom_port)
+    assert sent.outcome is Outcome.STORED
+    assert hash_file(final) == final.stem
+    words = "it was here already" if harm == "none" else "gone or damaged: it is whole here again"
+    assert words in receiver.log("scp").splitlines()[-1]
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.999])

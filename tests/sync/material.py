@@ -141,9 +141,13 @@ def analysed(
     source: Path,
     maps: np.ndarray,
     originals: Sequence[str] = (),
+    drawn: Sequence[int] = (1, 2, 3),
     **measured: Any,
 ) -> tuple[int, str]:
-    """Take a loop through reception and analysis; return its number and its analysis's hash."""
+    """Take a loop through reception and analysis; return its number and its analysis's hash.
+
+    Its model draws the structures of the released one whose labels are in `drawn`.
+    """
     incoming = spool.incoming / source.name
     shutil.copy(source, incoming)
     adopted = spool.adopt(incoming)
@@ -164,7 +168,7 @@ def analysed(
         frames=frames,
         timing={},
         calibration={},
-        labels=model.structures_as_dicts(),
+        labels=[row for row in model.structures_as_dicts() if row["label"] in drawn],
     )
     analysis_id = analysis.open(ledger, claim, opened)
     chunk = spool.put_chunk(masks.encode_chunk(maps))
@@ -181,9 +185,10 @@ def reviewed(
     wanted: Sequence[tuple[str, str]] = (("usb", "seg"),),
     corrected: dict[int, np.ndarray] | None = None,
     originals: Sequence[str] = (),
+    drawn: Sequence[int] = (1, 2, 3),
 ) -> dict[str, Any]:
     """Take a loop to an accepted (or corrected) review; return the review's row."""
-    seq, sha256 = analysed(ledger, spool, source, maps, originals)
+    seq, sha256 = analysed(ledger, spool, source, maps, originals, drawn)
     chunks = [
         (index, 1, spool.put_chunk(masks.encode_chunk(changed[None])))
         for index, changed in (corrected or {}).items()

@@ -229,6 +229,14 @@ def test_what_must_stay_is_refused_for_good_and_the_reason_is_visible(desk):
     assert desk.files() == []
 
 
+def test_a_model_that_measures_nothing_sends_masks_and_says_why_no_report(desk):
+    review = desk.review(wanted=[("usb", "seg"), ("usb", "sr")], drawn=[2, 3])
+    desk.run()
+    rows = {row["kind"]: row for row in worklist.deliveries(desk.ledger, review["seq"])}
+    assert (rows["seg"]["state"], rows["sr"]["state"]) == ("proven", "refused")
+    assert "draws no left ventricle" in rows["sr"]["problem"]
+
+
 def test_a_correction_of_several_objects_is_proven_when_all_are(desk, patient_courier):
     parts = [an_object(f"2.25.{number}") for number in (1, 2, 3)]
 

@@ -17,7 +17,7 @@ from appliance.demo.pageclient import PageClient, PageError
 from appliance.dimse import AssociationError
 from appliance.part10 import read_header
 from appliance.uids import derived_uid
-from tests.box import REPOSITORY, Box
+from tests.box import PIN, REPOSITORY, Box
 from tests.dcmtk import dcmtk
 from tests.phantom import cine_loop
 
@@ -103,7 +103,7 @@ def accept_until_stored(box: Box, seq: int) -> None:
     def stored() -> bool:
         try:
             page = PageClient(box.url)
-            page.sign_in("KL")
+            page.sign_in("KL", PIN)
             shown = page.loop(seq)
             page.review(
                 seq,

@@ -58,7 +58,7 @@ def test_each_loop_of_a_study_of_two_patients_says_whose_it_is(page: Page, arriv
     study = {"StudyInstanceUID": generate_uid()}
     arrive(elements=study, PatientID="FIRST-1", PatientName="ONE^A", frames=1)
     arrive(elements=study, PatientID="SECOND-2", PatientName="TWO^B", frames=1)
-    text = page.ask("/studies")[2].decode()
+    text = page.ask("/")[2].decode()
     assert "Several patients" in text
     assert "ONE, A · FIRST-1" in text
     assert "TWO, B · SECOND-2" in text

@@ -1,7 +1,10 @@
 """Accept, correct, reject: what is stored, and what is refused with which words."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from uuid import uuid4
 
@@ -286,3 +289,48 @@ def test_a_body_that_is_no_review_is_refused(page: Page, body: bytes) -> None:
 def _marks(row: dict[str, Any]) -> dict[str, int]:
     measures = row["analysis"]["measures"]
     return {"ed_frame": measures["ed_frame"], "es_frame": measures["es_frame"]}
+
+
+def test_neighbouring_frames_of_a_correction_are_kept_together(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    row = arrive()
+    frames = [*range(2, 12), 15]
+    contours = {str(frame): {LV: _wider(box, row, frame)} for frame in frames}
+    answer = page.review(row["seq"], decision="corrected", contours=contours, **_marks(row))[1]
+    chunks = worklist.review_chunks(box.ledger, answer["id"])
+    assert [(item["first_frame"], item["frame_count"]) for item in chunks] == [
+        (2, 8),
+        (10, 2),
+        (15, 1),
+    ]
+    before = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
+    after = labels.of_review(box.ledger, box.spool, answer["id"])
+    for frame in frames:
+        expected = masks.apply_contour(before.frame(frame), 1, np.array(contours[str(frame)][LV]))
+        assert np.array_equal(after.frame(frame), expected)
+
+
+def test_a_correction_cut_short_by_a_kill_is_there_whole_or_not_at_all(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    row = arrive()
+    contours = {str(frame): {LV: _wider(box, row, frame)} for frame in range(24)}
+    for attempt in range(4):
+        before = len(worklist.reviews(box.ledger, row["seq"]))
+        killer = threading.Timer(0.02 * 2.5**attempt, lambda: box.kill("webui"))
+        killer.start()
+        with suppress(OSError, HTTPException):  # cut in the middle
+            page.review(row["seq"], decision="corrected", contours=contours, **_marks(row))
+        killer.join()
+        box.start("webui")
+        after = worklist.reviews(box.ledger, row["seq"])
+        assert len(after) in (before, before + 1)
+        for review in after[before:]:
+            stored = labels.of_review(box.ledger, box.spool, review["id"])
+            kept = worklist.review_chunks(box.ledger, review["id"])
+            assert sum(item["frame_count"] for item in kept) == 24
+            for frame in (0, 11, 23):
+                assert (stored.frame(frame) == 1).any()
+            sent = worklist.deliveries(box.ledger, row["seq"])
+            assert review["id"] in {item["review_id"] for item in sent}

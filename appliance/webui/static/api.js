@@ -67,18 +67,11 @@ function whole(reading) {
 
 /**
  * @param {string} url
+ * @param {Record<string, string>} [headers]
  * @returns {Promise<any>}
  */
-export async function getJSON(url) {
-  return whole((await request(url)).json());
-}
-
-/**
- * @param {string} url
- * @returns {Promise<string>}
- */
-export async function getText(url) {
-  return whole((await request(url)).text());
+export async function getJSON(url, headers = {}) {
+  return whole((await request(url, { headers })).json());
 }
 
 /**
@@ -91,13 +84,14 @@ export async function getBytes(url) {
 
 /**
  * @param {string} url
- * @param {object} body
+ * @param {object | undefined} body
+ * @param {RequestInit} [more]
  * @returns {Promise<any>}
  */
-export async function post(url, body) {
+export async function post(url, body, more = {}) {
   const token = document.querySelector('meta[name=csrf-token]').content;
   const headers = { 'Content-Type': 'application/json', 'X-CSRFToken': token };
-  const options = { method: 'POST', headers, body: JSON.stringify(body) };
+  const options = { method: 'POST', headers, body: JSON.stringify(body), ...more };
   return whole((await request(url, options)).json());
 }
 

@@ -1,16 +1,24 @@
-/** The Correct mode: the right column becomes tools, every stroke is kept on this tablet. */
+/** The Correct mode: the right column becomes tools, every stroke is kept here and on the box. */
 
 import * as drafts from './drafts.js';
 import { Editor } from './editor.js';
-import * as pointer from './pointer.js';
+import { Keeper } from './keeping.js';
+import { HANDLE_EVERY } from './overlay.js';
+import { Sizes } from './sizes.js';
 
 const byId = (id) => document.getElementById(id);
+const SPREAD_MS = 200; // a correction fades away within this time before and after
+const FEWEST_SPREAD = 2; // frames each way, however slow the loop
+const NUDGE_PX = 1; // source pixels by key
+const BRUSH = { least: 6, most: 60, step: 3 }; // radius in source pixels
 
 /** Drawing a correction of the annotation that is shown. */
 export class Correction {
   #view;
   #onChange;
   #may;
+  #keeper;
+  #picked = -1;
 
   /**
    * @param {import('./view.js').View} view
@@ -21,23 +29,12 @@ export class Correction {
     this.#view = view;
     this.#onChange = onChange;
     this.#may = may;
-    pointer.drag(byId('overlay'), view.overlay, {
-      may: () => Boolean(view.editor) && may(),
-      grab: (x, y, reach) => this.#grab(x, y, reach),
-      drag: (x, y) => {
-        if (!may()) return;
-        view.editor.drag(x, y);
-        view.drawContours();
-      },
-      drop: () => {
-        view.editor.drop();
-        this.#changed();
-      },
-      cancel: () => {
-        view.editor.cancel();
-        view.draw();
-      },
-      tap: () => view.player.toggle(),
+    view.measures = ({ analysis, aspect }, model) => new Sizes(analysis, aspect, model);
+    this.tool = 'drag';
+    this.boxed = false;
+    this.#keeper = new Keeper(view.state.seq, (kept) => {
+      this.boxed = kept;
+      this.tell();
     });
     this.#wire();
   }
@@ -47,26 +44,37 @@ export class Correction {
     return Boolean(this.#view.editor?.changed);
   }
 
-  /** Begin with what is shown, and with what was drawn on it before a reload. */
-  begin() {
-    if (!this.#view.editor && this.#may()) this.#open();
+  /** @returns {boolean} whether a finger draws now */
+  get drawing() {
+    return Boolean(this.#view.editor) && this.#may();
   }
 
-  #open() {
+  /** Begin with what is shown, and with what was drawn on it before a reload. */
+  begin() {
+    if (!this.#view.editor && this.#may()) this.#open(this.#kept());
+  }
+
+  #kept() {
+    return drafts.load(this.#view.state.analysis.sha256);
+  }
+
+  #open(draft) {
     const view = this.#view;
     view.player.pause();
     view.hidden = false;
     this.base = view.shown;
     view.editor = new Editor((frame) => view.contoursAt(frame, this.base.id), view.state);
-    const draft = drafts.load(view.state.analysis.sha256);
     if (draft?.base === this.base.id) view.editor.restore(draft);
     document.body.classList.add('correcting');
-    this.#changed();
+    this.choose(this.tool);
+    this.#changed(draft === null);
   }
 
   /** Leave the tools. */
   leave() {
     this.#view.editor = null;
+    this.#view.brush = null;
+    this.#pick(-1);
     document.body.classList.remove('correcting');
     this.#view.tell();
     this.#view.draw();
@@ -83,16 +91,31 @@ export class Correction {
     }
   }
 
-  /** Take up what was drawn before a reload. */
+  /** Take up what was drawn before a reload, on this tablet or, later than here, on another. */
   async restore() {
     const { state } = this.#view;
-    if (state.blocked) return;
-    const draft = state.analysis?.sha256 && drafts.load(state.analysis.sha256);
+    if (state.blocked || !state.analysis?.sha256) return;
+    const [here, there] = [this.#kept(), await this.#fromBox()];
+    const draft = (there?.at ?? -1) > (here?.at ?? -1) ? there : here;
     if (!draft || !state.annotations.some(({ id }) => id === draft.base)) return;
     await this.#view.show(draft.base);
-    this.#open();
+    this.#open(draft);
     const first = this.#view.editor.frames[0];
     if (first !== undefined) this.#view.player.seek(first);
+  }
+
+  async #fromBox() {
+    try {
+      const kept = await this.#keeper.load();
+      return kept.analysis_sha256 === this.#view.state.analysis.sha256 ? kept.draft : null;
+    } catch {
+      return null; // not reached: what is here is all there is
+    }
+  }
+
+  /** A decision is on its way: the box forgets the drawing with it. */
+  decided() {
+    this.#keeper.stop();
   }
 
   /** @returns {object} the correction as the box takes it */
@@ -128,15 +151,164 @@ export class Correction {
     this.#changed();
   }
 
-  #grab(x, y, reach) {
+  /**
+   * Choose what a finger does.
+   * @param {string} tool
+   */
+  choose(tool) {
+    this.tool = tool;
+    for (const button of document.querySelectorAll('[data-tool]')) {
+      button.setAttribute('aria-pressed', String(button.dataset.tool === tool));
+    }
+    byId('brush-size').hidden = tool !== 'brush';
+    if (tool !== 'brush') this.hover(-1, -1);
+  }
+
+  /**
+   * Make the brush larger or smaller.
+   * @param {1 | -1} way
+   */
+  resize(way) {
+    const { least, most, step } = BRUSH;
+    const slider = byId('brush');
+    slider.value = String(Math.min(most, Math.max(least, this.#size + way * step)));
+    const { columns, rows } = this.#view.state;
+    const at = this.#view.brush ?? { x: columns / 2, y: rows / 2 };
+    this.hover(at.x, at.y);
+  }
+
+  get #size() {
+    return Number(byId('brush').value);
+  }
+
+  /**
+   * Show the brush where a pointer is; nothing for any other tool.
+   * @param {number} x source pixels
+   * @param {number} y
+   */
+  hover(x, y) {
+    const view = this.#view;
+    const before = view.brush;
+    view.brush = view.editor && this.tool === 'brush' && x >= 0 ? { x, y, size: this.#size } : null;
+    if (before || view.brush) view.drawContours();
+  }
+
+  /**
+   * Take hold of a contour.
+   * @param {number} x source pixels
+   * @param {number} y
+   * @param {number} reach
+   * @returns {boolean} whether one is near enough
+   */
+  grab(x, y, reach) {
     const view = this.#view;
     if (view.player.playing) {
       view.player.pause();
       return false;
     }
-    const took = view.editor.grab(view.player.frame, x, y, reach);
-    if (took) view.draw();
+    this.#pick(-1);
+    const took = view.editor.grab(view.player.frame, this.tool, { x, y, reach, size: this.#size });
+    if (took) this.drag(x, y);
     return took;
+  }
+
+  /**
+   * Follow the finger.
+   * @param {number} x source pixels
+   * @param {number} y
+   */
+  drag(x, y) {
+    const view = this.#view;
+    if (!this.#may()) return;
+    view.editor?.drag(x, y);
+    if (this.tool === 'brush') view.brush = { x, y, size: this.#size };
+    view.drawContours();
+    view.follow();
+  }
+
+  /** Let go. */
+  drop() {
+    if (!this.#view.editor) return;
+    this.#view.editor.drop();
+    this.#changed();
+  }
+
+  /** Let go as if nothing had been held. */
+  cancel() {
+    this.#view.editor?.cancel();
+    this.#view.draw();
+  }
+
+  /**
+   * Take the next or the last point by the keyboard.
+   * @param {1 | -1} way
+   */
+  step(way) {
+    if (!this.drawing) return;
+    const count = this.#handles().length;
+    if (count) this.#pick((Math.max(this.#picked, way < 0 ? 0 : -1) + way + count) % count);
+    this.#view.drawContours();
+  }
+
+  /**
+   * Move the point that the keyboard holds, as the tool moves it.
+   * @param {number} x
+   * @param {number} y
+   */
+  nudge(x, y) {
+    const { editor, player } = this.#view;
+    const handle = this.#handles()[this.#picked];
+    if (!this.drawing || !handle) return;
+    const tool = this.tool === 'move' ? 'move' : 'drag';
+    const [atX, atY] = handle.at;
+    editor.grab(player.frame, tool, { x: atX, y: atY, reach: 0, ...handle });
+    editor.drag(atX + x * NUDGE_PX, atY + y * NUDGE_PX);
+    editor.drop();
+    this.#pick(this.#picked);
+    this.#changed();
+  }
+
+  #handles() {
+    const { editor, player } = this.#view;
+    return [...editor.at(player.frame)].flatMap(([label, points]) =>
+      Array.from({ length: Math.ceil(points.length / 2 / HANDLE_EVERY) }, (_, i) => {
+        const index = i * HANDLE_EVERY;
+        return { label, index, at: [points[2 * index], points[2 * index + 1]] };
+      }),
+    );
+  }
+
+  #pick(place) {
+    this.#picked = place;
+    this.#view.picked = place < 0 ? null : (this.#handles()[place]?.at ?? null);
+  }
+
+  /** Carry what was drawn on the frame that stands to its neighbours, fading with time. */
+  spread() {
+    const { editor, player, state } = this.#view;
+    if (!this.drawing) return;
+    const rate = (1000 * state.frames) / state.durations.reduce((sum, ms) => sum + ms, 0);
+    const reach = Math.max(FEWEST_SPREAD, Math.round((SPREAD_MS * rate) / 1000));
+    const share = (frame) => {
+      const apart = Math.abs(frame - player.frame) / (reach + 1);
+      return apart < 1 ? (1 + Math.cos(Math.PI * apart)) / 2 : 0;
+    };
+    editor.spread(player.frame, share, state.frames);
+    this.#changed();
+  }
+
+  /** Carry what was drawn on frames to all that lie between them. */
+  between() {
+    if (!this.drawing) return;
+    this.#view.editor.between();
+    this.#changed();
+  }
+
+  /** Give the frame that stands back its contours. */
+  reset() {
+    if (!this.drawing || byId('reset').disabled) return;
+    this.#view.editor.reset(this.#view.player.frame);
+    this.#changed();
   }
 
   #go(step) {
@@ -145,10 +317,14 @@ export class Correction {
     this.#changed();
   }
 
-  #changed() {
+  /** @param {boolean} [fresh] nothing was drawn yet: there is nothing to forget on the box */
+  #changed(fresh = false) {
     const { editor, state } = this.#view;
     const kept = editor.changed ? { base: this.base.id, ...editor.save() } : null;
     this.kept = drafts.store(state.analysis.sha256, kept);
+    const draft = kept && { ...kept, at: Date.now() };
+    const { newest_review, analysis } = state;
+    if (!fresh) this.#keeper.store(draft && { analysis_sha256: analysis.sha256, newest_review, draft });
     this.tell();
     this.#view.tell();
     this.#view.draw();
@@ -159,31 +335,39 @@ export class Correction {
   tell() {
     const { editor, player } = this.#view;
     if (!editor) return;
-    const count = editor.frames.length;
     const may = this.#may();
+    const { frames, keys } = editor;
     for (const id of ['set-ed', 'set-es', 'back-out']) byId(id).disabled = !may;
     byId('undo').disabled = !may || !editor.canUndo;
     byId('redo').disabled = !may || !editor.canRedo;
     byId('back-out').textContent = editor.changed ? 'Take all back' : 'Leave';
-    byId('reset').disabled = !may || !editor.frames.includes(player.frame);
-    const kept = this.kept ? 'Kept on this tablet until you save.' : 'Not kept: save soon.';
+    byId('reset').disabled = !may || !frames.includes(player.frame);
+    byId('spread').disabled = !may || !keys.includes(player.frame);
+    byId('between').disabled = !may || keys.length < 2 || keys.at(-1) - keys[0] < keys.length;
+    byId('changed').textContent = editor.changed ? this.#told(frames.length) : 'Nothing changed yet.';
+  }
+
+  #told(count) {
     const changed = count === 1 ? '1 frame changed. ' : `${count} frames changed. `;
-    byId('changed').textContent = editor.changed ? changed + kept : 'Nothing changed yet.';
+    if (this.boxed) return `${changed}Kept on the box until you save.`;
+    return changed + (this.kept ? 'Kept on this tablet until you save.' : 'Not kept: save soon.');
   }
 
   #wire() {
-    const view = this.#view;
-    byId('undo').addEventListener('click', () => this.undo());
-    byId('redo').addEventListener('click', () => this.redo());
-    byId('set-ed').addEventListener('click', () => this.mark('ed'));
-    byId('set-es').addEventListener('click', () => this.mark('es'));
-    byId('back-out').addEventListener('click', () => this.back());
-    byId('reset').addEventListener('click', () => {
-      if (!this.#may()) return;
-      view.editor.reset(view.player.frame);
-      this.#changed();
-    });
-    byId('hide-model').addEventListener('click', () => this.toggleModelLine());
+    const click = (id, action) => byId(id).addEventListener('click', action);
+    click('undo', () => this.undo());
+    click('redo', () => this.redo());
+    click('set-ed', () => this.mark('ed'));
+    click('set-es', () => this.mark('es'));
+    click('back-out', () => this.back());
+    click('reset', () => this.reset());
+    click('spread', () => this.spread());
+    click('between', () => this.between());
+    click('hide-model', () => this.toggleModelLine());
+    byId('brush').addEventListener('input', () => this.resize(0));
+    for (const button of document.querySelectorAll('[data-tool]')) {
+      button.addEventListener('click', () => this.choose(button.dataset.tool));
+    }
   }
 
   /** Show the model's line under the correction, or don't. */

@@ -1,7 +1,10 @@
 /** The ventricle's area over time: what the loop shows at a glance, and the scrubber. */
 
-const PAD = { left: 12, right: 12, top: 22, bottom: 18 };
-const COLOURS = { line: '#56B4E9', quiet: '#9AA5B1', rule: '#2A3038', text: '#E6EAF0' };
+const PAD = { left: 12, right: 12, top: 22, bottom: 28 };
+const STRIP = 10; // CSS pixels below the line: how uncertain each frame's contours are
+const FULL = 0.5; // of a frame's contours uncertain fills it
+const LEAST = 1; // CSS pixels: less is not drawn
+const COLOURS = { line: '#56B4E9', quiet: '#9AA5B1', rule: '#2A3038', text: '#E6EAF0', doubt: '#F0E442' };
 const FONT = '13px system-ui, sans-serif';
 
 /** A curve with ED and ES ticks; dragging along it chooses the frame. */
@@ -9,7 +12,7 @@ export class Curve {
   #lines;
   #head;
   #frame = 0;
-  #data = { values: [], frames: 1, marks: {}, beats: [], corrected: [], unit: '' };
+  #data = { values: [], frames: 1, marks: {}, beats: [], corrected: [], doubts: [], unit: '' };
 
   /**
    * @param {HTMLElement} slider holds two canvases: the curve, and the playhead above it
@@ -36,6 +39,8 @@ export class Curve {
    * @param {{ed?: number, es?: number}} data.marks
    * @param {{ed: number, es: number}[]} data.beats
    * @param {number[]} data.corrected frames a person changed
+   * @param {number[]} data.doubts share of each frame's contours that is uncertain, 0 to 1
+   * @param {[number, number] | null} [data.looped] first and last frame of what is played
    * @param {string} data.unit
    */
   set(data) {
@@ -58,7 +63,9 @@ export class Curve {
     const value = this.#data.values[frame];
     if (typeof value === 'number') dot(context, x, this.#y(value), 5, '#fff');
     this.slider.setAttribute('aria-valuenow', String(frame + 1));
-    this.slider.setAttribute('aria-valuetext', `Frame ${frame + 1} of ${this.#data.frames}`);
+    const share = Math.round(100 * (this.#data.doubts[frame] ?? 0));
+    const doubt = share ? `, ${share} % of its contours uncertain` : '';
+    this.slider.setAttribute('aria-valuetext', `Frame ${frame + 1} of ${this.#data.frames}${doubt}`);
   }
 
   #fit() {
@@ -95,12 +102,36 @@ export class Curve {
     context.font = FONT;
     context.strokeStyle = COLOURS.rule;
     context.strokeRect(PAD.left, height - PAD.bottom + 0.5, width - PAD.left - PAD.right, 0);
+    this.#drawLooped(context);
     this.#drawCurve(context);
+    this.#drawDoubts(context);
     this.#drawTicks(context);
     this.#drawCorrected(context);
     context.fillStyle = COLOURS.quiet;
     context.textAlign = 'right';
     context.fillText(`LV area ${this.#data.unit}`.trim(), width - PAD.right, height - 4);
+    context.textAlign = 'left';
+    if (this.#data.doubts.some((share) => barOf(share) >= LEAST)) {
+      context.fillText('▮ uncertain', PAD.left, height - 4);
+    }
+  }
+
+  #drawLooped(context) {
+    const { looped } = this.#data;
+    if (!looped) return;
+    const [from, to] = looped.map((frame) => this.#x(frame));
+    context.fillStyle = COLOURS.rule;
+    context.fillRect(from, PAD.top, to - from, this.slider.clientHeight - PAD.top - PAD.bottom);
+  }
+
+  #drawDoubts(context) {
+    const top = this.slider.clientHeight - PAD.bottom + 1;
+    const wide = Math.max(1, this.#x(1) - this.#x(0) - 1);
+    context.fillStyle = COLOURS.doubt;
+    this.#data.doubts.forEach((share, frame) => {
+      const high = barOf(share);
+      if (high >= LEAST) context.fillRect(this.#x(frame) - wide / 2, top, wide, high);
+    });
   }
 
   #drawCurve(context) {
@@ -147,6 +178,10 @@ export class Curve {
     const bottom = this.slider.clientHeight - PAD.bottom;
     for (const frame of this.#data.corrected) dot(context, this.#x(frame), bottom, 4, '#E69F00');
   }
+}
+
+function barOf(share) {
+  return STRIP * Math.min(1, share / FULL);
 }
 
 function clear(canvas) {

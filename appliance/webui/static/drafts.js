@@ -1,6 +1,11 @@
-/** Corrections not saved yet, kept on this tablet under the analysis they belong to. No names. */
+/**
+ * Corrections not saved yet, kept on this tablet under who drew them and the analysis they belong
+ * to. No patient's name. They outlast a lock; nobody else at this tablet gets them, and signing
+ * out wipes them.
+ */
 
-const PREFIX = 'echocart.draft.';
+const ALL = 'echocart.draft.';
+const PREFIX = `${ALL}${document.body.dataset.reviewer}.`;
 const KEPT = 20;
 
 /**
@@ -32,9 +37,19 @@ export function store(analysis, draft) {
 }
 
 function forgetOldest() {
-  const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+  const keys = Object.keys(localStorage).filter((key) => key.startsWith(ALL));
   if (keys.length <= KEPT) return;
   const age = (key) => JSON.parse(localStorage.getItem(key)).at ?? 0;
   keys.sort((a, b) => age(a) - age(b));
   for (const key of keys.slice(0, keys.length - KEPT)) localStorage.removeItem(key);
+}
+
+/** @param {string} reviewer initials of who signs out */
+export function wipe(reviewer) {
+  try {
+    const theirs = Object.keys(localStorage).filter((key) => key.startsWith(`${ALL}${reviewer}.`));
+    for (const key of theirs) localStorage.removeItem(key);
+  } catch {
+    // Storage is off: nothing was kept.
+  }
 }

@@ -1,12 +1,16 @@
-/** A correction being drawn: points dragged with a soft falloff, every stroke undoable. */
+/** A correction being drawn: strokes on contours, every one undoable, carried to other frames. */
 
 import { area } from './contours.js';
+import { follower, moves, rolled, turned } from './shape.js';
+import { TOOLS } from './tools.js';
 
-const SOFTNESS = 0.055; // standard deviation of the falloff, as a share of the contour's length
-const BESIDE = 4; // source pixels: a neighbour's line this close to the dragged one goes with it
+/** How a line came to differ: taken along by a neighbour, drawn by hand, carried from a frame. */
+const TAKEN = 0;
+const DRAWN = 1;
+const CARRIED = 2;
 
 /**
- * @typedef {{points: Float32Array, drawn: boolean}} Line `drawn` by a person, or only carried along
+ * @typedef {{points: Float32Array, how: number}} Line
  * @typedef {Map<number, Line>} Frame label to line
  */
 
@@ -44,9 +48,14 @@ export class Editor {
     return this.#frames.size > 0 || Object.keys(this.#marks).length > 0;
   }
 
-  /** @returns {number[]} frames that were drawn on */
+  /** @returns {number[]} frames that differ */
   get frames() {
     return [...this.#frames.keys()].sort((a, b) => a - b);
+  }
+
+  /** @returns {number[]} frames that a hand was on: what is carried never changes these */
+  get keys() {
+    return this.frames.filter((frame) => this.#drawn(frame).length);
   }
 
   /** @returns {{ed?: number, es?: number}} frames a person named */
@@ -62,34 +71,39 @@ export class Editor {
     return this.#redo.length > 0;
   }
 
+  /** @returns {boolean} whether a stroke is under way */
+  get holding() {
+    return this.#stroke !== null;
+  }
+
   /** @returns {[number, number] | null} the point under the finger */
   get grabbed() {
-    if (!this.#stroke) return null;
-    const { points, index } = this.#stroke.moving[0];
+    const { label, index } = this.#stroke?.stroke ?? {};
+    if (index === undefined) return null;
+    const points = this.at(this.#stroke.frame).get(label);
     return [points[2 * index], points[2 * index + 1]];
   }
 
+  /** @returns {number[] | undefined} what a freehand stroke has drawn so far */
+  get trace() {
+    return this.#stroke?.stroke.trace;
+  }
+
   /**
-   * Take hold of the contour nearest to a place.
+   * Take hold of a contour.
    * @param {number} frame
-   * @param {number} x
-   * @param {number} y
-   * @param {number} reach in source pixels
+   * @param {string} tool
+   * @param {import('./tools.js').Hold} hold
    * @returns {boolean} whether one is near enough
    */
-  grab(frame, x, y, reach) {
+  grab(frame, tool, hold) {
     const standing = this.at(frame);
-    const near = nearest(standing, x, y);
-    if (!near || near.distance > reach) return false;
-    const line = standing.get(near.label);
-    const weights = falloff(line, near.index);
-    const moving = [{ label: near.label, points: line, weights, index: near.index, drawn: true }];
-    for (const [label, points] of standing) {
-      const carried = label === near.label ? null : besides(points, line, weights);
-      if (carried) moving.push({ label, points, weights: carried, index: 0, drawn: false });
-    }
-    const from = moving.map((part) => part.points);
-    this.#stroke = { frame, x, y, moving, from, before: this.#frames.get(frame) };
+    const stroke = TOOLS[tool](standing, hold);
+    if (!stroke) return false;
+    const line = standing.get(stroke.label);
+    const beside = [...standing].filter(([label]) => label !== stroke.label);
+    const followers = beside.map(([label, points]) => [label, follower(points, line)]);
+    this.#stroke = { frame, stroke, followers, before: this.#frames.get(frame) };
     return true;
   }
 
@@ -99,29 +113,40 @@ export class Editor {
    * @param {number} y
    */
   drag(x, y) {
-    const stroke = this.#stroke;
-    if (!stroke) return;
-    const drawn = new Map(stroke.before ?? []);
-    stroke.moving.forEach((part, i) => {
-      part.points = this.#moved(stroke.from[i], part.weights, x - stroke.x, y - stroke.y);
-      const already = stroke.before?.get(part.label)?.drawn ?? false;
-      drawn.set(part.label, { points: part.points, drawn: part.drawn || already });
-    });
-    this.#frames.set(stroke.frame, drawn);
+    if (this.#stroke) this.#take(this.#stroke.stroke.move(x, y));
   }
 
   /** Let go: the stroke becomes one step to undo. */
   drop() {
-    const stroke = this.#stroke;
+    const held = this.#stroke;
+    if (!held) return;
+    this.#take(held.stroke.end?.());
     this.#stroke = null;
-    if (stroke) this.#did(stroke.frame, stroke.before, this.#frames.get(stroke.frame));
+    this.#did([[held.frame, held.before, this.#frames.get(held.frame)]]);
   }
 
   /** Let go as if it had not been grabbed. */
   cancel() {
-    const stroke = this.#stroke;
+    const held = this.#stroke;
     this.#stroke = null;
-    if (stroke) this.#put(stroke.frame, stroke.before);
+    if (held) this.#put(held.frame, held.before);
+  }
+
+  #take(points) {
+    if (!points) return;
+    const { frame, stroke, followers, before } = this.#stroke;
+    const lines = new Map(before ?? []);
+    lines.set(stroke.label, { points: this.#inside(points), how: DRAWN });
+    this.#follow(lines, followers, lines.get(stroke.label).points);
+    this.#frames.set(frame, lines);
+  }
+
+  #follow(lines, followers, moved) {
+    for (const [label, follow] of followers) {
+      const taken = follow(moved);
+      const how = lines.get(label)?.how ?? TAKEN;
+      if (taken) lines.set(label, { points: this.#inside(taken), how });
+    }
   }
 
   /**
@@ -131,7 +156,7 @@ export class Editor {
   reset(frame) {
     const before = this.#frames.get(frame);
     this.#put(frame, undefined);
-    this.#did(frame, before, undefined);
+    this.#did([[frame, before, undefined]]);
   }
 
   /** Give everything back; one step to undo. */
@@ -153,6 +178,85 @@ export class Editor {
     this.#push({ frame, marks: [before, this.#marks] });
   }
 
+  /**
+   * Carry what was drawn on a frame to its neighbours, less and less with distance in time. Each
+   * keeps the motion that the model saw: its own contour is moved, not replaced.
+   * @param {number} frame
+   * @param {(frame: number) => number} share of the movement that another frame takes, 0 to 1
+   * @param {number} count frames of the loop
+   * @returns {number} frames changed
+   */
+  spread(frame, share, count) {
+    const wanted = new Map();
+    for (let other = 0; other < count; other += 1) {
+      if (other !== frame && share(other) > 0) wanted.set(other, [[frame, share(other)]]);
+    }
+    return this.#carry(frame, wanted);
+  }
+
+  /**
+   * Carry what was drawn on frames to those that lie between two of them.
+   * @returns {number} frames changed
+   */
+  between() {
+    const { keys } = this;
+    const wanted = new Map();
+    for (let i = 1; i < keys.length; i += 1) {
+      const [from, to] = [keys[i - 1], keys[i]];
+      for (let frame = from + 1; frame < to; frame += 1) {
+        const share = (frame - from) / (to - from);
+        wanted.set(frame, [[from, 1 - share], [to, share]]);
+      }
+    }
+    return this.#carry(keys[0], wanted);
+  }
+
+  #carry(frame, wanted) {
+    const keys = new Set(this.keys);
+    const changes = [];
+    for (const [other, sources] of wanted) {
+      if (keys.has(other)) continue;
+      const before = this.#frames.get(other);
+      const after = this.#carried(other, sources, before);
+      if (after) changes.push([other, before, after]);
+    }
+    for (const [other, , after] of changes) this.#put(other, after);
+    if (changes.length) this.#push({ frame, lines: changes });
+    return changes.length;
+  }
+
+  #carried(frame, sources, before) {
+    const base = this.#base(frame);
+    const lines = new Map(before ?? []);
+    const labels = new Set(sources.flatMap(([source]) => this.#drawn(source)));
+    let any = false;
+    for (const label of labels) {
+      const own = base.get(label);
+      if (!own) continue;
+      const moved = own.slice();
+      for (const [source, share] of sources) this.#add(moved, own, { source, label, share });
+      const followers = [...base].filter(([other]) => !labels.has(other));
+      lines.set(label, { points: this.#inside(moved), how: CARRIED });
+      this.#follow(lines, followers.map(([other, points]) => [other, follower(points, own)]), moved);
+      any = true;
+    }
+    return any ? lines : null;
+  }
+
+  /** Add what was drawn on a frame to a line of another: by each point's place along the contour. */
+  #add(moved, own, { source, label, share }) {
+    const line = this.#frames.get(source).get(label);
+    const base = this.#base(source).get(label);
+    if (!line || line.how !== DRAWN || !base) return;
+    const shift = moves(base, line.points);
+    const there = rolled(shift, -turned(base, own));
+    for (let i = 0; i < moved.length; i += 1) moved[i] += share * there[i];
+  }
+
+  #drawn(frame) {
+    return [...(this.#frames.get(frame) ?? [])].filter(([, { how }]) => how === DRAWN).map(([label]) => label);
+  }
+
   /** @returns {{frame: number | null} | null} what was taken back, and on which frame */
   undo() {
     return this.#step(this.#undo, this.#redo, 0);
@@ -170,7 +274,7 @@ export class Editor {
   contours() {
     const sent = {};
     for (const [frame, lines] of this.#frames) {
-      const drawn = [...lines].filter(([, line]) => line.drawn);
+      const drawn = [...lines].filter(([, { how }]) => how !== TAKEN);
       sent[frame] = Object.fromEntries(drawn.map(([label, { points }]) => [label, pairs(points)]));
     }
     return sent;
@@ -192,37 +296,25 @@ export class Editor {
   save() {
     const frames = [...this.#frames].map(([frame, lines]) => [
       frame,
-      [...lines].map(([label, { points, drawn }]) => [label, drawn, [...points]]),
+      [...lines].map(([label, { points, how }]) => [label, how, Array.from(points, eighths)]),
     ]);
     return { frames, marks: this.#marks };
   }
 
   /** @param {object} saved what `save` gave */
   restore(saved) {
-    this.#frames = new Map(
-      saved.frames.map(([frame, lines]) => [
-        frame,
-        new Map(
-          lines.map(([label, drawn, points]) => [label, { points: Float32Array.from(points), drawn }]),
-        ),
-      ]),
-    );
+    const line = ([label, how, points]) => [label, { points: Float32Array.from(points), how: Number(how) }];
+    this.#frames = new Map(saved.frames.map(([frame, lines]) => [frame, new Map(lines.map(line))]));
     this.#marks = saved.marks;
   }
 
-  #moved(points, weights, dx, dy) {
-    const moved = new Float32Array(points.length);
-    for (let i = 0; i < weights.length; i += 1) {
-      const x = points[2 * i] + weights[i] * dx;
-      const y = points[2 * i + 1] + weights[i] * dy;
-      moved[2 * i] = Math.min(Math.max(x, 0), this.#size.columns - 1);
-      moved[2 * i + 1] = Math.min(Math.max(y, 0), this.#size.rows - 1);
-    }
-    return moved;
+  #inside(points) {
+    const most = [this.#size.columns - 1, this.#size.rows - 1];
+    return points.map((value, i) => Math.min(Math.max(value, 0), most[i % 2]));
   }
 
-  #did(frame, before, after) {
-    if (before !== after) this.#push({ frame, lines: [before, after] });
+  #did(lines) {
+    if (lines[0][1] !== lines[0][2]) this.#push({ frame: lines[0][0], lines });
   }
 
   #push(step) {
@@ -233,7 +325,7 @@ export class Editor {
   #step(from, to, side) {
     const step = from.pop();
     if (!step) return null;
-    if (step.lines) this.#put(step.frame, step.lines[side]);
+    for (const [frame, ...sides] of step.lines ?? []) this.#put(frame, sides[side]);
     if (step.marks) this.#marks = step.marks[side];
     if (step.all) {
       this.#frames = new Map(step.all[side].frames);
@@ -249,72 +341,13 @@ export class Editor {
   }
 }
 
-/** The nearest point of all contours; where two lie together, the lower label (the cavity). */
-function nearest(standing, x, y) {
-  let found = null;
-  for (const [label, points] of standing) {
-    for (let i = 0; i < points.length; i += 2) {
-      const distance = Math.hypot(points[i] - x, points[i + 1] - y);
-      if (!found || distance < found.distance - (found.label === label ? 0 : BESIDE)) {
-        found = { label, index: i / 2, distance };
-      }
-    }
-  }
-  return found;
-}
-
-/** Gaussian weights along a closed line, 1 at `index`. */
-function falloff(points, index) {
-  const count = points.length / 2;
-  const along = [0];
-  for (let i = 0; i < count; i += 1) {
-    const j = (i + 1) % count;
-    along.push(
-      along[i] + Math.hypot(points[2 * j] - points[2 * i], points[2 * j + 1] - points[2 * i + 1]),
-    );
-  }
-  const length = along[count];
-  const spread = Math.max(length * SOFTNESS, 1e-6);
-  return Float32Array.from({ length: count }, (_, i) => {
-    const straight = Math.abs(along[i] - along[index]);
-    const weight = Math.exp(-((Math.min(straight, length - straight) / spread) ** 2) / 2);
-    return weight < 0.01 ? 0 : weight;
-  });
-}
-
-/** Weights for a neighbour's points: what the dragged line moves where it runs beside. */
-function besides(points, line, weights) {
-  const carried = new Float32Array(points.length / 2);
-  let any = false;
-  for (let i = 0; i < carried.length; i += 1) {
-    carried[i] = weightBeside(points[2 * i], points[2 * i + 1], line, weights);
-    any ||= carried[i] > 0;
-  }
-  return any ? carried : null;
-}
-
-function weightBeside(x, y, line, weights) {
-  let best = BESIDE;
-  let weight = 0;
-  for (let i = 0; i < weights.length; i += 1) {
-    const j = (i + 1) % weights.length;
-    const [ax, ay] = [line[2 * i], line[2 * i + 1]];
-    const [bx, by] = [line[2 * j] - ax, line[2 * j + 1] - ay];
-    const square = bx * bx + by * by;
-    const t = square ? Math.min(1, Math.max(0, ((x - ax) * bx + (y - ay) * by) / square)) : 0;
-    const distance = Math.hypot(x - ax - t * bx, y - ay - t * by);
-    if (distance < best) {
-      best = distance;
-      weight = weights[i] + t * (weights[j] - weights[i]);
-    }
-  }
-  return weight;
+/** Whole eighths of a pixel: the box draws no finer. */
+function eighths(value) {
+  return Math.round(value * 8) / 8;
 }
 
 function pairs(points) {
   const list = [];
-  for (let i = 0; i < points.length; i += 2) {
-    list.push([Math.round(points[i] * 8) / 8, Math.round(points[i + 1] * 8) / 8]);
-  }
+  for (let i = 0; i < points.length; i += 2) list.push([eighths(points[i]), eighths(points[i + 1])]);
   return list;
 }

@@ -3,13 +3,15 @@
 import { Problem, post } from './api.js';
 
 const PREFIX = 'echocart.pending.';
-const UNANSWERED = [0, 401]; // not reached, or to be signed in to first: the decision still waits
+// Not reached, a page of somebody else's session, or to be signed in to first: it still waits.
+const UNANSWERED = [0, 400, 401, 403];
 
 /**
  * @typedef {object} Pending
  * @property {number} seq of the loop
  * @property {string} reviewer initials of who decided: nobody else's session may send it
- * @property {object} body what is posted, with its key: a repeat is harmless
+ * @property {object} body what is posted, with its key: a repeat is harmless. The patient stands
+ *   in it as a keyed hash
  */
 
 /** @param {Pending} pending kept until `forget` */

@@ -32,6 +32,8 @@ export class Player {
     this.begun = new Promise((resolve) => (this.#begin = resolve));
     this.frame = 0;
     this.playing = false;
+    /** First and last frame of what is played over and over; null for the whole loop. */
+    this.range = null;
     this.retime(durations);
   }
 
@@ -62,6 +64,8 @@ export class Player {
   /** Play on from here, over and over. */
   play() {
     if (this.playing || this.count < 2) return;
+    const [first, last] = this.#ends;
+    if (this.frame < first || this.frame > last) this.frame = first;
     this.playing = true;
     this.#clock = this.#starts[this.frame];
     this.#before = performance.now();
@@ -105,11 +109,13 @@ export class Player {
   #due(now) {
     const passed = Math.max(0, now - this.#before) * this.speed;
     this.#before = Math.max(now, this.#before);
-    const clock = (this.#clock + passed) % this.#starts[this.count];
+    const [first, last] = this.#ends;
+    const [begin, end] = [this.#starts[first], this.#starts[last + 1]];
+    const clock = begin + ((Math.max(0, this.#clock - begin) + passed) % (end - begin));
     let target = this.frame;
     const inside = (i) => this.#starts[i] <= clock && clock < this.#starts[i + 1];
     for (let tries = 0; tries < this.count && !inside(target); tries += 1) {
-      const next = (target + 1) % this.count;
+      const next = target >= last ? first : target + 1;
       if (!(next in this.#blobs)) return target;
       target = next;
     }
@@ -117,13 +123,28 @@ export class Player {
     return target;
   }
 
+  get #ends() {
+    return this.range ?? [0, this.count - 1];
+  }
+
+  /** The frame so many after another one, in the order they are played. */
+  #after(frame, steps) {
+    const [first, last] = this.#ends;
+    if (frame < first || frame > last) return (frame + steps + this.count) % this.count;
+    const span = last - first + 1;
+    return first + ((((frame - first + steps) % span) + span) % span);
+  }
+
   #distance(index) {
-    return (index - this.frame + this.count) % this.count;
+    const [first, last] = this.#ends;
+    const inside = index >= first && index <= last && this.frame >= first && this.frame <= last;
+    const span = inside ? last - first + 1 : this.count;
+    return (index - this.frame + span) % span;
   }
 
   #decodeAround(frame) {
     const wanted = new Set();
-    for (let i = -BEHIND; i <= AHEAD; i += 1) wanted.add((frame + i + this.count) % this.count);
+    for (let i = -BEHIND; i <= AHEAD; i += 1) wanted.add(this.#after(frame, i));
     for (const [index, entry] of this.#bitmaps) {
       if (wanted.has(index)) continue;
       this.#bitmaps.delete(index);

@@ -3,19 +3,23 @@
 import { getBytes, persist } from './api.js';
 import { Certainty, Contours } from './contours.js';
 import { Curve } from './curve.js';
-import { Overlay } from './overlay.js';
+import { CERTAIN, Overlay } from './overlay.js';
 import * as panel from './panel.js';
 import { Player } from './player.js';
 
 const byId = (id) => document.getElementById(id);
 const SPEEDS = [1, 0.5, 0.25];
 const SPEED_WORDS = { 1: '1×', 0.5: '½×', 0.25: '¼×' };
+const FOLLOWS_MS = 50; // numbers follow a finger so often: faster nobody reads
 
 /** The viewer without its decisions. */
 export class View {
   #contours = new Map();
   #shown = '';
   #begin;
+  #doubts = [];
+  #sizes = null;
+  #follows = 0;
 
   /** @param {object} state the loop as the box describes it */
   constructor(state) {
@@ -23,15 +27,26 @@ export class View {
     this.hidden = false;
     this.modelLine = true;
     this.editor = null;
+    /** The brush's ring while one is held; the caliper's ends while there is one. */
+    this.brush = null;
+    this.caliper = null;
+    /** The point that the keyboard holds. */
+    this.picked = null;
     this.onFrame = () => {};
     this.onUndo = () => {};
+    /** Makes what tells volumes while a contour is drawn: see `sizes.js`. */
+    this.measures = () => null;
     /** Resolves when image and contours first stand together. */
     this.begun = new Promise((resolve) => (this.#begin = resolve));
     const size = { columns: state.columns, rows: state.rows, aspect: state.aspect };
-    this.overlay = new Overlay(byId('stage'), byId('image'), byId('overlay'), size);
+    const images = [byId('image'), byId('original')];
+    this.overlay = new Overlay(byId('pane'), images, byId('overlay'), size);
     this.curve = new Curve(byId('scrubber'), (frame) => this.player.seek(frame));
     this.player = new Player(byId('image'), state.durations, {
-      onShow: () => this.draw(),
+      onShow: () => {
+        this.copyImage();
+        this.draw();
+      },
       onState: () => this.#tellPlaying(),
     });
     this.#shown = this.latest;
@@ -65,6 +80,7 @@ export class View {
   async renew(state) {
     const followed = this.#shown === this.latest;
     this.state = state;
+    this.#sizes = null;
     if (followed && !this.editor) this.#shown = this.latest;
     for (const id of [...this.#contours.keys()]) {
       const known = state.annotations.find((item) => item.id === id);
@@ -100,6 +116,12 @@ export class View {
     return this.#contours.get(id)?.contours.at(frame) ?? new Map();
   }
 
+  /** Show the picture beside the contours too, where two panes are open. */
+  copyImage() {
+    if (byId('bare').hidden) return;
+    byId('original').getContext('2d', { alpha: false }).drawImage(byId('image'), 0, 0);
+  }
+
   /** Draw the overlay anew and tell which frame stands; the image stays. */
   draw() {
     const { frame } = this.player;
@@ -117,9 +139,32 @@ export class View {
       shapes: this.hidden ? [] : this.#doubted(standing, frame),
       under: this.hidden || !this.modelLine ? [] : this.#under(frame),
       handles: Boolean(this.editor),
-      grabbed: this.editor?.grabbed,
+      grabbed: this.editor?.grabbed ?? this.picked,
+      trace: this.editor?.trace,
+      brush: this.editor ? this.brush : null,
+      caliper: this.caliper,
     });
     if (standing.size) this.#tellFirst();
+  }
+
+  /** Have numbers and curve follow what a finger draws, a moment behind it. */
+  follow() {
+    this.#follows ||= setTimeout(() => {
+      this.#follows = 0;
+      this.#tellNumbers();
+      this.#tellCurve();
+    }, FOLLOWS_MS);
+  }
+
+  #tellNumbers() {
+    const { state, shown, editor } = this;
+    byId('numbers').hidden = !shown;
+    if (!shown) return;
+    if (!editor?.changed) return panel.numbers(byId('numbers'), shown.numbers, '');
+    this.#sizes ??= this.measures(state, (frame) => this.contoursAt(frame, 'model'));
+    const marks = { ...shown.marks, ...editor.marks };
+    const numbers = this.#sizes.numbers(marks, (frame) => editor.at(frame), shown.numbers);
+    panel.numbers(byId('numbers'), numbers, 'As drawn. Measured by the box when you save.');
   }
 
   /** Write every word and number anew. */
@@ -134,9 +179,8 @@ export class View {
     panel.annotations(byId('annotations'), state.annotations, this.#shown, show, undo);
     panel.deliveries(byId('deliveries'), state.deliveries);
     panel.legend(byId('legend'), this.structures);
-    const note = this.editor?.changed ? 'Worked out anew when you save.' : '';
-    if (shown) panel.numbers(byId('numbers'), shown.numbers, note);
-    byId('numbers').hidden = !shown;
+    this.overlay.mmPerPx = state.analysis?.mm_per_px ?? null;
+    this.#tellNumbers();
     panel.beside(byId('beside'), shown ? state.beside : { earlier: [] });
     byId('words').textContent = this.#wordsAt(this.player?.frame ?? 0);
     byId('told').hidden = Boolean(this.editor) || !state.annotations.length;
@@ -158,9 +202,38 @@ export class View {
       frames: state.frames,
       marks: { ...shown?.marks, ...editor?.marks },
       beats: shown?.beats ?? [],
-      corrected: editor ? editor.frames : (shown?.corrected ?? []),
+      corrected: this.#corrected,
+      doubts: this.#doubts.map((share, frame) => (this.#corrected.includes(frame) ? 0 : share)),
+      looped: this.player?.range,
       unit: shown?.unit ?? '',
     });
+  }
+
+  get #corrected() {
+    return this.editor ? this.editor.frames : (this.shown?.corrected ?? []);
+  }
+
+  /** @returns {[number, number] | null} first and last frame of the beat that stands, if any */
+  get beat() {
+    const { shown, player } = this;
+    const beats = [...(shown?.beats ?? [])].sort((a, b) => a.ed - b.ed);
+    const place = Math.max(0, beats.findLastIndex(({ ed }) => ed <= player.frame));
+    const [here, next] = [beats[place], beats[place + 1]];
+    if (!here) return null;
+    if (next) return [here.ed, next.ed - 1];
+    // The last one ends where the ventricle is largest again.
+    const after = shown.curve.map((area, frame) => (frame > Math.max(here.es, here.ed) ? (area ?? 0) : -1));
+    const end = after.indexOf(Math.max(...after));
+    return [here.ed, Math.max(end, Math.min(here.ed + 1, player.count - 1))];
+  }
+
+  /**
+   * Play one beat over and over, or the whole loop.
+   * @param {boolean} only
+   */
+  loopBeat(only) {
+    this.player.range = only ? this.beat : null;
+    this.#tellCurve();
   }
 
   /** Go through the speeds. */
@@ -180,7 +253,10 @@ export class View {
     if (corrected.length) return;
     getBytes(certainty).then((answer) => {
       const known = this.#contours.get(id);
-      if (known?.url === url) known.certainty = new Certainty(answer, labels);
+      if (known?.url !== url) return;
+      known.certainty = new Certainty(answer, labels);
+      if (id === 'model') this.#doubts = shares(known.certainty, labels);
+      this.#tellCurve();
       if (!this.player.playing) this.drawContours();
     }, () => {});
   }
@@ -202,8 +278,7 @@ export class View {
   }
 
   #under(frame) {
-    const corrected = this.editor ? this.editor.frames : (this.shown?.corrected ?? []);
-    return corrected.includes(frame) ? this.#shapes(this.contoursAt(frame, 'model')) : [];
+    return this.#corrected.includes(frame) ? this.#shapes(this.contoursAt(frame, 'model')) : [];
   }
 
   /** Say once when image and contours first stand together. */
@@ -234,4 +309,12 @@ export class View {
     word.textContent = playing ? 'Pause' : 'Play';
     document.body.dataset.playing = String(playing);
   }
+}
+
+/** Which share of each frame's contour points is uncertain, 0 to 1. */
+function shares(certainty, labels) {
+  return Array.from({ length: certainty.frames }, (_, frame) => {
+    const values = labels.flatMap((label) => [...(certainty.at(frame, label) ?? [])]);
+    return values.filter((value) => value < CERTAIN).length / Math.max(1, values.length);
+  });
 }

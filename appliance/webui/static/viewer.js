@@ -1,27 +1,29 @@
 /** The viewer's page: loads a loop, listens to fingers and keys, and sends the decision. */
 
-import { frames, getJSON, pause, persist } from './api.js';
+import { getJSON, pause, persist } from './api.js';
+import { Whose, askExpert } from './asking.js';
 import { Correction } from './correction.js';
 import * as drafts from './drafts.js';
 import * as keys from './keys.js';
 import { Label } from './label.js';
+import { Looking } from './looking.js';
 import * as pending from './pending.js';
-import { View } from './view.js';
+import * as pointer from './pointer.js';
+import { contours, loading, pictures, view } from './start.js';
 
 const POLL_MS = 1000;
 const SOON_MS = 100; // somebody waits for the first outlines
-const HEAD_START_MS = 300;
 const GUARD_MS = 500; // the second half of a double tap must not accept the next loop
 
 const byId = (id) => document.getElementById(id);
 const opened = performance.now();
 
-const view = new View(JSON.parse(byId('state').textContent));
 const { player } = view;
 const correction = new Correction(view, tellActions, mayCorrect);
 const label = new Label(view, sayView);
+const whose = new Whose(view, sayView);
+const looking = new Looking(view);
 let sending = false;
-let missing = view.state.urls.frames ? '' : 'The pictures of this loop can’t be read.';
 let version = view.state.version;
 
 view.onFrame = () => {
@@ -29,6 +31,7 @@ view.onFrame = () => {
   if (isReady() && byId('reject').disabled) tellActions();
 };
 view.onUndo = () => decide('undone');
+pictures.onTell = tellActions;
 
 function say(text, tone = '') {
   byId('said').textContent = text;
@@ -48,7 +51,7 @@ function isReady() {
 function mayDecide() {
   const { state } = view;
   const standing = Boolean(state.analysis?.sha256) && !state.superseded;
-  return standing && isReady() && view.visible && !missing && !sending;
+  return standing && isReady() && view.visible && !pictures.missing && !sending;
 }
 
 function mayCorrect() {
@@ -59,17 +62,21 @@ function mayCorrect() {
 function tellActions() {
   const { state } = view;
   const editing = Boolean(view.editor);
+  if (editing && looking.measuring) looking.toggleRuler(); // one thing at a time under a finger
   byId('accept').textContent = correction.changed ? 'Save and accept' : 'Accept';
   byId('accept').disabled = !mayCorrect();
   byId('correct').disabled = !mayCorrect();
   byId('reject').disabled = !mayDecide();
+  byId('unsure').disabled = !mayDecide() || !state.askable;
   byId('deciding').hidden = editing;
   byId('correcting').hidden = !editing;
-  const hindered = [state.blocked, state.analysis && missing].filter(Boolean).join(' ');
+  const hindered = [state.blocked, state.analysis && pictures.missing].filter(Boolean).join(' ');
   byId('blocked').textContent = hindered;
   byId('blocked').hidden = !hindered;
   correction.tell();
   label.tell();
+  whose.tell();
+  looking.tell();
   if (sending) return; // what becomes of it is said there
   if (correction.changed) say('● not saved yet', 'attention');
   else say(`${state.status.sign} ${state.status.word}`, state.status.tone);
@@ -86,12 +93,13 @@ function decide(decision, more = {}) {
   const body = {
     decision,
     analysis_sha256: state.analysis.sha256,
-    patient_id: state.patient.id,
+    patient: state.patient.key, // what waits on the tablet names nobody
     newest_review: state.newest_review,
     view: state.view?.view ?? '',
     key: newKey(),
     ...more,
   };
+  correction.decided();
   const decided = { seq: state.seq, reviewer: document.body.dataset.reviewer, body };
   pending.keep(decided);
   deliver(decided);
@@ -149,6 +157,24 @@ async function sayView(sent) {
   }
 }
 
+/** Lay the loop before an expert and go on. */
+async function unsure() {
+  if (byId('unsure').disabled) return;
+  sending = true;
+  complain('');
+  say('● being sent', 'attention');
+  tellActions();
+  try {
+    const unsent = () => say('● kept here, not yet on the box', 'attention');
+    const answer = await askExpert(view.state, newKey(), unsent);
+    say(answer.said, 'good');
+    document.body.dataset.decided = 'unsure';
+    location.assign(answer.next);
+  } catch (problem) {
+    await settle(problem.message);
+  }
+}
+
 /** crypto.randomUUID needs a secure context, which http to another machine is not. */
 function newKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -177,6 +203,37 @@ function toggleModel() {
   else if (view.shown) view.show(view.shown.id === 'model' ? view.latest : 'model');
 }
 
+/** One pair of hands: the ruler's while it is out, else the correction's; any of them zooms. */
+const hands = {
+  grab: (x, y, reach) => {
+    if (looking.measuring) looking.measureFrom(x, y);
+    else if (!correction.drawing) return false;
+    else return correction.grab(x, y, reach);
+    return true;
+  },
+  drag: (x, y) => (looking.measuring ? looking.measureTo(x, y) : correction.drag(x, y)),
+  drop: () => looking.measuring || correction.drop(),
+  cancel: () => looking.measuring || correction.cancel(),
+  hover: (x, y) => correction.hover(x, y),
+  tap: () => view.editor || player.toggle(),
+};
+
+/**
+ * By key: the point that is held in Correct, else the zoomed image.
+ * @param {number} x
+ * @param {number} y
+ */
+function shift(x, y) {
+  if (view.editor) correction.nudge(x, y);
+  else looking.pan(-x, -y);
+}
+
+/** @param {1 | -1} way by key: the brush's size while it is out, else how strong contours are */
+function more(way) {
+  if (view.editor && correction.tool === 'brush') correction.resize(way);
+  else looking.strengthen(way);
+}
+
 function visit(url) {
   if (url) location.assign(url);
 }
@@ -188,6 +245,8 @@ function wire() {
   click('accept', accept);
   click('correct', () => correction.begin());
   click('reject', () => byId('reject-dialog').showModal());
+  click('unsure', unsure);
+  click('compare', toggleModel);
   click('keep', () => byId('reject-dialog').close());
   click('hide', toggleHidden);
   click('help', () => byId('keys-dialog').showModal());
@@ -200,12 +259,36 @@ function wire() {
       decide('rejected', { reason: button.dataset.reason });
     });
   }
-  keys.listen({
+  pointer.listen(byId('overlay'), view.overlay, hands);
+  keys.listen(keyboard(), isReady);
+}
+
+/** @returns {Record<string, () => void>} what each key does */
+function keyboard() {
+  const tools = [...document.querySelectorAll('[data-tool]')].map(({ dataset }) => dataset.tool);
+  const choose = tools.map((tool, i) => [String(i + 1), () => view.editor && correction.choose(tool)]);
+  return {
+    ...Object.fromEntries(choose),
     ' ': () => player.toggle(),
     ArrowLeft: () => player.seek(player.frame - 1),
     ArrowRight: () => player.seek(player.frame + 1),
     ArrowUp: () => visit(view.state.previous),
     ArrowDown: () => visit(view.state.next),
+    'Shift+ArrowLeft': () => shift(-1, 0),
+    'Shift+ArrowRight': () => shift(1, 0),
+    'Shift+ArrowUp': () => shift(0, -1),
+    'Shift+ArrowDown': () => shift(0, 1),
+    ',': () => correction.step(-1),
+    '.': () => correction.step(1),
+    '[': () => more(-1),
+    ']': () => more(1),
+    '+': () => looking.zoom(1),
+    '=': () => looking.zoom(1),
+    '-': () => looking.zoom(-1),
+    0: () => looking.zoom(0),
+    b: () => looking.toggleBeat(),
+    o: () => looking.togglePanes(),
+    r: () => view.editor || looking.toggleRuler(),
     v: () => byId('view').click(),
     d: () => goTo('ed'),
     s: () => goTo('es'),
@@ -214,13 +297,17 @@ function wire() {
     a: accept,
     c: () => byId(view.editor ? 'back-out' : 'correct').click(),
     x: () => view.editor || byId('reject').click(),
+    e: () => view.editor || unsure(),
     h: toggleHidden,
     m: toggleModel,
+    n: () => correction.spread(),
+    i: () => correction.between(),
+    Backspace: () => correction.reset(),
     z: () => correction.undo(),
     'Shift+z': () => correction.redo(),
     l: () => byId('lock').click(),
     '?': () => byId('keys-dialog').showModal(),
-  }, isReady);
+  };
 }
 
 async function refresh() {
@@ -262,39 +349,11 @@ async function poll() {
   }
 }
 
-async function loadFrames() {
-  for await (const { index, blob } of frames(view.state.urls.frames)) {
-    player.add(index, blob);
-    // The rest of the loop waits a moment, so that the first picture doesn't.
-    if (index === 0) await Promise.race([view.begun, pause(HEAD_START_MS)]);
-  }
-  missing = '';
-  document.body.dataset.loaded = 'true';
-  tellActions();
-}
-
-/** Say that there is no picture, and what is done about it; nothing can be decided meanwhile. */
-function tellMissing(problem, hope) {
-  missing = `The pictures did not come: ${problem.message} ${hope}`;
-  tellActions();
-}
-
-/** Load all frames, again and again while the box can't be reached. */
-async function keepLoading() {
-  if (!view.state.urls.frames) return;
-  try {
-    await persist(loadFrames, (problem) => tellMissing(problem, 'Trying again.'));
-  } catch (problem) {
-    tellMissing(problem, '');
-  }
-}
-
 async function start() {
   wire();
   tellActions();
   poll();
-  const loading = keepLoading();
-  await view.load();
+  await contours;
   await correction.restore();
   const { reviewer } = document.body.dataset;
   const mine = (item) => item.seq === view.state.seq && item.reviewer === reviewer;

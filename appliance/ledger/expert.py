@@ -1,0 +1,77 @@
+"""Not sure: loops that a person has laid before an expert, each an immutable row with its author.
+
+It is no decision: nothing is delivered, and the study stays open. The next review settles it.
+"""
+
+from dataclasses import dataclass
+
+from appliance.ledger import audit, event
+from appliance.ledger.clock import utc_now
+from appliance.ledger.connection import Ledger, Row, insert
+from appliance.ledger.current import newest
+from appliance.ledger.refusal import Conflict, Stale
+
+_ASK = "ask an expert"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A person's question to an expert.
+
+    Attributes
+    ----------
+    analysis_sha256, newest_review
+        What was on the screen; refused when either has changed since.
+    key
+        Made by the page once: the same key again is the same question.
+    """
+
+    seq: int
+    by: str
+    analysis_sha256: str
+    newest_review: int
+    key: str
+    note: str = ""
+
+
+def ask(ledger: Ledger, asked: Asked) -> Row:
+    """Lay a loop before an expert.
+
+    Returns
+    -------
+    dict
+        The question's row; the same one again for the same key.
+
+    Raises
+    ------
+    Stale
+        When the loop was analysed anew or replaced, or somebody has decided since it was shown.
+    Conflict
+        When a decision is in force: it is undone first.
+    """
+    with ledger.transaction() as db:
+        known = db.conn.execute('SELECT * FROM expert WHERE "key" = ?', [asked.key]).fetchone()
+        if known is not None:
+            return dict(known)
+        row = db.conn.execute(
+            f"SELECT i.state, {newest('i')} AS newest,"
+            " (SELECT sha256 FROM analysis WHERE seq = i.seq AND state = 'sealed'"
+            "  ORDER BY id DESC LIMIT 1) AS sha256,"
+            " (SELECT coalesce(max(id), 0) FROM review WHERE seq = i.seq) AS review,"
+            " (SELECT decision FROM review WHERE seq = i.seq ORDER BY id DESC LIMIT 1) AS decision"
+            " FROM instance i WHERE i.seq = ?",
+            [asked.seq],
+        ).fetchone()
+        if row is None or row["newest"] != asked.seq:
+            raise Stale(_ASK, "the machine has sent this loop again", "Look at the newer one.")
+        if row["sha256"] != asked.analysis_sha256:
+            raise Stale(_ASK, "the loop was analysed anew", "Look at the new masks first.")
+        if row["review"] != asked.newest_review:
+            raise Stale(_ASK, "somebody has decided on this loop since", "Look at it first.")
+        if row["decision"] not in (None, "undone"):
+            raise Conflict(_ASK, "the loop is decided on", "Undo the decision first.")
+        fields = {name: getattr(asked, name) for name in ("seq", "by", "note", "key")}
+        asked_id = insert(db, "expert", {**fields, "after": asked.newest_review, "at": utc_now()})
+        event.record(db, asked.seq, "expert", "asked", asked.by)
+        audit.record(db, asked.by, "ask expert", f"loop {asked.seq}")
+        return dict(db.conn.execute("SELECT * FROM expert WHERE id = ?", [asked_id]).fetchone())

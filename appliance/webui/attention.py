@@ -1,0 +1,45 @@
+"""Which loops a person should look at, and the few words that say why."""
+
+from collections.abc import Iterator
+
+from appliance.views import APICAL, UNCERTAIN
+from appliance.webui import words
+
+_DOUBTFUL_FRAMES = 0.1  # of a loop's frames have contours that can't be a heart's
+
+
+def needs_eyes(loop: words.Row) -> bool:
+    """Tell whether a person should look: not decided on, set aside, or refused by a gate."""
+    return words.needs_eyes(loop) or _refused(loop)
+
+
+def reasons(loop: words.Row) -> list[str]:
+    """Return why to look closely, the weightiest first; empty where nothing stands out."""
+    return list(_reasons(loop)) if needs_eyes(loop) else []
+
+
+def _reasons(loop: words.Row) -> Iterator[str]:
+    """What the status doesn't say already."""
+    if _refused(loop):
+        yield f"looks like {loop['view']['view']}, but no heart was recognised"
+    analysis = loop["analysis"]
+    if loop["state"] != "analysed" or analysis is None:
+        return
+    view, measures = loop["view"], analysis["measures"] or {}
+    if view and view["source"] == "model" and (view["certainty"] or 0) < UNCERTAIN:
+        yield "view uncertain"
+    if not all(beat.get("agrees", True) for beat in measures.get("beats") or ()):
+        yield "beats disagree"
+    if measures.get("ef_percent") is None:
+        yield "no EF"
+    quality = analysis["quality"] or {}
+    doubtful = len(quality.get("doubtful") or ())
+    if quality.get("doubt") or doubtful > _DOUBTFUL_FRAMES * analysis["frames"]:
+        yield "contours uncertain"
+
+
+def _refused(loop: words.Row) -> bool:
+    """A gate refused what the model calls an apical view, and nobody has said what it is."""
+    view = loop["view"]
+    asked = loop["state"] == "kept" and loop["current"] and not loop["purged_at"]
+    return bool(asked and view and view["source"] == "model" and view["view"] in APICAL)

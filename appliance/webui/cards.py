@@ -1,0 +1,146 @@
+"""What the list shows of a study, and the list and the rail of one loop."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from flask import url_for
+
+from appliance.config import DicomPeer, DicomWebPeer, Settings
+from appliance.webui import attention, words
+from appliance.webui.label import word
+from appliance.webui.thumbnails import name as drawn_on
+
+# Of several objects the one that is least far is told: a sign's place in this order.
+_SIGNS = ("▲", "○", "◐", "–", "●")
+
+
+def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
+    """Return what the list shows of a study's loops, which come oldest first."""
+    newest = loops[-1]
+    several = len({(loop["patient_id"], loop["patient_name"]) for loop in loops}) > 1
+    current = [loop for loop in loops if loop["current"]]
+    return {
+        "patient_name": "Several patients" if several else _name(newest),
+        "patient_id": "" if several else newest["patient_id"],
+        "time": words.machine_time(newest["content_date_time"]),
+        "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
+        "views": _views(current),
+        "ef": _ef(current),
+        "needs": sum(map(attention.needs_eyes, loops)),
+        "warning": _warning(newest),
+        "marks": list(_marks(loops, settings)),
+        "loops": [_tile(loop, several=several) for loop in _in_order(loops)],
+    }
+
+
+def kinds_of(loops: Sequence[words.Row]) -> Iterator[str]:
+    """Give the filters that a study of these loops is listed under."""
+    if any(map(attention.needs_eyes, loops)):
+        yield "needs"
+    elif any(words.decided(loop) for loop in loops if loop["current"]):
+        yield "done"
+    if any(loop["state"] in ("kept", "quarantined") for loop in loops if loop["current"]):
+        yield "kept"
+
+
+def card(loop: words.Row) -> dict[str, Any]:
+    """Return what the list and the rail show of one loop."""
+    ef, volumes = words.summary(loop)
+    return {
+        "seq": loop["seq"],
+        "number": loop["instance_number"] or loop["seq"],
+        "url": url_for("loops.viewer", seq=loop["seq"]),
+        "thumbnail": _thumbnail_url(loop),
+        "status": words.status(loop),
+        "view": word(loop["view"]) if loop["view"] and loop["view"]["view"] else "",
+        "ef": ef,
+        "volumes": volumes,
+        "why": words.why(loop).removeprefix("Kept, not analysed: "),  # the status says it
+        "marks": words.marks(loop),
+    }
+
+
+def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
+    shown = card(loop)
+    found = (loop["analysis"] or {}).get("quality") or {}
+    status = shown["status"]
+    if attention.needs_eyes(loop) and loop["state"] == "kept":
+        status = {"word": "needs eyes", "sign": "●", "tone": "attention"}
+    return {
+        **shown,
+        "status": status,
+        "quality": found.get("word", "") if words.in_force(loop) else "",
+        "patient": f"{_name(loop)} · {loop['patient_id']}" if several else "",
+        "reasons": attention.reasons(loop),
+        # The study's own marks tell how far it is; here only what somebody should know of.
+        "marks": [mark for mark in shown["marks"] if mark["tone"] == "attention"],
+    }
+
+
+def _in_order(loops: Sequence[words.Row]) -> list[words.Row]:
+    """Those that need eyes first; each group as the machine took them."""
+    return sorted(loops, key=lambda loop: (not attention.needs_eyes(loop), int(loop["seq"])))
+
+
+def _name(loop: words.Row) -> str:
+    return words.person_name(loop["patient_name"])
+
+
+def _warning(loop: words.Row) -> str | None:
+    """What stops every loop of a study, not one alone."""
+    stopped = loop["patients"] > 1 or not loop["study_instance_uid"]
+    return words.blocked(loop) if stopped and loop["current"] else None
+
+
+def _views(loops: Sequence[words.Row]) -> str:
+    """The views found, each once, in the order they were taken."""
+    named = [word(loop["view"]) for loop in loops if loop["analysis"] and loop["view"]]
+    return " ".join(dict.fromkeys(name for name in named if name))
+
+
+def _ef(loops: Sequence[words.Row]) -> str:
+    measured = [words.in_force(loop) for loop in loops]
+    found = [item["ef_percent"] for item in measured if item and item["ef_percent"] is not None]
+    if not found:
+        return ""
+    low, high = f"{min(found):.0f}", f"{max(found):.0f}"
+    return f"EF {low} %" if low == high else f"EF {low}–{high} %"
+
+
+def _marks(loops: Sequence[words.Row], settings: Settings) -> Iterator[dict[str, str]]:
+    """How far what was decided is: on its way to people, to the archive, and proven to be there."""
+    kinds = {item.name: _place(item) for item in settings.destination}
+    by_place: dict[str, list[dict[str, str]]] = {}
+    for loop in loops:
+        for mark in words.marks(loop):
+            by_place.setdefault(kinds.get(mark["word"], mark["word"]), []).append(mark)
+    for place, marks in by_place.items():
+        least = min(marks, key=lambda mark: _SIGNS.index(mark["sign"]))
+        alike = sum(mark["title"] == least["title"] for mark in marks)
+        of = f" ({alike} of {len(marks)} loops)" if alike < len(marks) else ""
+        yield {**least, "word": place, "title": f"{least['title']}{of}"}
+    if by_place:
+        yield _proven(loops)
+
+
+def _place(destination: Any) -> str:
+    if isinstance(destination, DicomPeer):
+        return "PACS"
+    return "archive" if isinstance(destination, DicomWebPeer) else str(destination.name)
+
+
+def _proven(loops: Sequence[words.Row]) -> dict[str, str]:
+    states = [row["state"] for loop in loops for row in loop["deliveries"]]
+    sent = [state for state in states if state != "withdrawn"]
+    if sent and all(state == "proven" for state in sent):
+        title = "Each place has given back what it was sent, and it was the same."
+        return {"word": "proven", "sign": "●", "tone": "good", "title": title}
+    proven = sum(state == "proven" for state in sent)
+    title = f"Given back and found the same: {proven} of {len(sent)} objects."
+    return {"word": "not proven yet", "sign": "○", "tone": "quiet", "title": title}
+
+
+def _thumbnail_url(loop: words.Row) -> str | None:
+    if loop["number_of_frames"] < 1 or not loop["rows"]:
+        return None
+    return url_for("thumbnails.thumbnail", seq=loop["seq"], drawn=drawn_on(loop))

@@ -1,0 +1,1 @@
+"""Other programs doing the same work, beside which ours is measured."""
