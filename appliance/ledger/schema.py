@@ -12,12 +12,6 @@ from appliance.ledger import people_tables
 
 migrations = Migrations("echocart")
 
-# Immutable means the database itself refuses, whoever asks.
-_FROZEN = """
-CREATE TRIGGER {table}_is_never_{verb} BEFORE {operation} ON {table} {when}
-BEGIN SELECT RAISE(ABORT, '{table} rows are immutable'); END
-"""
-
 
 def migrate(path: Path, connect: Callable[[], sqlite3.Connection]) -> None:
     """Bring the file to this release's schema, once, whichever service starts first."""
@@ -34,6 +28,15 @@ def _create(db: Database, name: str, pk: str, columns: dict[str, Any], **options
     optional = options.pop("optional", ())
     required = {column for column in columns if column != pk and column not in optional}
     db.table(name).create(columns, pk=pk, not_null=required, strict=True, **options)
+
+
+def _freeze(db: Database, table: str, when: str = "") -> None:
+    """Make rows immutable: the database itself refuses, whoever asks."""
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(
+            f"CREATE TRIGGER {table}_is_never_{verb} BEFORE {operation} ON {table} {when}"
+            f" BEGIN SELECT RAISE(ABORT, '{table} rows are immutable'); END"
+        )
 
 
 @migrations(name="0001_first_light")
@@ -132,9 +135,7 @@ def _analysing(db: Database) -> None:
     chunk = {"id": int, "analysis_id": int, "first_frame": int, "frame_count": int, "sha256": str}
     _create(db, "chunk", "id", chunk, foreign_keys=[("analysis_id", "analysis", "id")])
     db.table("chunk").create_index(["analysis_id", "first_frame"], unique=True)
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        when = "WHEN OLD.state = 'sealed'"
-        db.execute(_FROZEN.format(table="analysis", verb=verb, operation=operation, when=when))
+    _freeze(db, "analysis", "WHEN OLD.state = 'sealed'")
 
 
 def _reviewing(db: Database) -> None:
@@ -173,8 +174,7 @@ def _reviewing(db: Database) -> None:
     _create(db, "review_chunk", "id", chunk, foreign_keys=[("review_id", "review", "id")])
     db.table("review_chunk").create_index(["review_id", "first_frame"], unique=True)
     for table in ("review", "review_chunk"):
-        for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-            db.execute(_FROZEN.format(table=table, verb=verb, operation=operation, when=""))
+        _freeze(db, table)
 
 
 def _delivering(db: Database) -> None:
@@ -206,8 +206,7 @@ def _settings(db: Database) -> None:
     text = dict.fromkeys(["name", "value", "by", "at"], str)
     _create(db, "setting", "id", {"id": int, **text})
     db.table("setting").create_index(["name", "id"])
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        db.execute(_FROZEN.format(table="setting", verb=verb, operation=operation, when=""))
+    _freeze(db, "setting")
 
 
 @migrations(name="0003_arrival")
@@ -221,8 +220,7 @@ def _carts(db: Database) -> None:
     text = dict.fromkeys(["calling_ae", "address", "value", "by", "at"], str)
     _create(db, "cart", "id", {"id": int, "allowed": int, **text})
     db.table("cart").create_index(["calling_ae", "address", "id"])
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        db.execute(_FROZEN.format(table="cart", verb=verb, operation=operation, when=""))
+    _freeze(db, "cart")
     said = dict.fromkeys(["calling_ae", "peer", "called_ae", "why"], str)
     times = dict.fromkeys(["first_at", "accepted_at", "rejected_at"], str)
     counts = dict.fromkeys(["tls", "accepted", "rejected"], int)
@@ -289,8 +287,7 @@ def _view(db: Database) -> None:
         optional=certainty,
     )
     db.table("view").create_index(["seq", "id"])
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        db.execute(_FROZEN.format(table="view", verb=verb, operation=operation, when=""))
+    _freeze(db, "view")
     # What the review is about: the view that stood, and the person who had set it, if one had.
     for column in ("view", "view_by"):
         db.execute(f"ALTER TABLE review ADD COLUMN {column} TEXT NOT NULL DEFAULT ''")
@@ -338,8 +335,7 @@ def _people(db: Database) -> None:
 def _audit(db: Database) -> None:
     for statement in people_tables.AUDIT:
         db.execute(statement)
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        db.execute(_FROZEN.format(table="audit", verb=verb, operation=operation, when=""))
+    _freeze(db, "audit")
     from appliance.ledger import audit  # it imports what imports this
 
     audit.begin(db)
@@ -380,8 +376,7 @@ def _expert(db: Database) -> None:
     )
     db.table("expert").create_index(["key"], unique=True)
     db.table("expert").create_index(["seq", "id"])
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        db.execute(_FROZEN.format(table="expert", verb=verb, operation=operation, when=""))
+    _freeze(db, "expert")
 
 
 @migrations(name="0036_identity")
@@ -390,18 +385,12 @@ def _identity(db: Database) -> None:
     text = dict.fromkeys(["study_instance_uid", "patient_ids", "by", "at"], str)
     _create(db, "identity", "id", {"id": int, **text, "right": str}, optional=("right",))
     db.table("identity").create_index(["study_instance_uid", "id"])
-    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-        db.execute(_FROZEN.format(table="identity", verb=verb, operation=operation, when=""))
+    _freeze(db, "identity")
 
 
 @migrations(name="0037_draft")
 def _draft(db: Database) -> None:
     text = dict.fromkeys(["reviewer", "analysis_sha256", "content", "at"], str)
-    _create(
-        db,
-        "draft",
-        "id",
-        {"id": int, "seq": int, **text},
-        foreign_keys=[("seq", "instance", "seq")],
-    )
+    columns = {"id": int, "seq": int, **text}
+    _create(db, "draft", "id", columns, foreign_keys=[("seq", "instance", "seq")])
     db.table("draft").create_index(["seq", "reviewer"], unique=True)
