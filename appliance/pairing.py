@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from appliance import carts
 from appliance.config import Cart, Settings, network_address
+from appliance.config.mistakes import in_plain_words
 from appliance.errors import ConfigError
 from appliance.ledger import Ledger, caller, cart, commitment, skew
 
@@ -48,8 +49,7 @@ def allow(
         )
     except ValidationError as error:
         problem = error.errors(include_url=False)[0]
-        cause = problem.get("ctx", {}).get("error", problem["msg"])
-        subject = f"{problem['loc'][0]} {problem['input']!r}: {cause}"
+        subject = f"{problem['loc'][0]} {problem['input']!r}: {in_plain_words(dict(problem))}"
         raise ConfigError("allow a cart", subject, "Nothing was changed.") from error
     if item.tls and not settings.scp.tls_port:
         hint = "Run `echocart tls init` and set scp.tls_port first."

@@ -86,15 +86,21 @@ def explain(text: str, values: dict[str, Any], problem: dict[str, Any]) -> str:
 
 
 def _words(location: Location, problem: dict[str, Any]) -> str:
-    """Say what is wrong in our words; pydantic's speak of Python."""
-    kind = problem["type"]
-    if kind == "value_error":
-        return str(problem["ctx"]["error"])
-    if len(location) == 1 or (isinstance(location[-1], int) and len(location) == 2):
+    if problem["type"] != "value_error" and (
+        len(location) == 1 or (isinstance(location[-1], int) and len(location) == 2)
+    ):
         section = str(location[0])
         header = f"[[{section}]]" if section in _LISTS else f"[{section}]"
         return f"must be a table that begins with the line {header}"
-    return _PLAIN_WORDS.get(kind, "can't be used here").format(**problem.get("ctx", {}))
+    return in_plain_words(problem)
+
+
+def in_plain_words(problem: dict[str, Any]) -> str:
+    """Say what is wrong with a value; pydantic's own words speak of Python."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])
+    said = _PLAIN_WORDS.get(problem["type"], "can't be used here")
+    return said.format(**problem.get("ctx", {}))
 
 
 _LISTS = ("destination", "cart")  # tables in double brackets, as many as you like

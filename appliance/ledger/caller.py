@@ -15,7 +15,9 @@ from appliance.ledger.connection import Ledger, Row
 
 MOST_CALLERS = 500  # whoever invents titles can't fill the disk with them,
 MOST_OF_AN_ADDRESS = 50  # nor push out who calls from elsewhere
-MANY_TITLES = f"more than {MOST_OF_AN_ADDRESS} titles from there: the others are not listed"
+MANY_TITLES = (
+    f"rejected under more than {MOST_OF_AN_ADDRESS} titles from there: the others are not listed"
+)
 _STALE = timedelta(days=7)  # without a call, a title gives its line to a new one of its address
 
 
@@ -57,7 +59,7 @@ def note(ledger: Ledger, sightings: Iterable[Sighting]) -> None:
                 db.conn.execute(_TURNED_AWAY, _seen(seen, now))
             elif seen.paired or _has_a_line(db, seen):
                 db.conn.execute(_SEEN, _seen(seen, now))
-            else:
+            elif seen.why:
                 many = replace(seen, calling_ae="", why=MANY_TITLES)
                 db.conn.execute(_TURNED_AWAY, _seen(many, now))
         db.conn.execute(

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 
 from sqlite_utils import Database
 
-from appliance.ledger import event, outbox
+from appliance.ledger import event, lease, outbox
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import newest
@@ -131,6 +131,21 @@ def record_all(
     """Record several objects by one commit, in their order (see `record`)."""
     with ledger.transaction() as db:
         return [_record(db, one, originals) for one in received]
+
+
+def whole_again(ledger: Ledger, seq: int) -> None:
+    """Have an object analysed whose file was gone or damaged, unless it was before that."""
+    with ledger.transaction() as db:
+        sealed = db.conn.execute(
+            "SELECT 1 FROM analysis WHERE seq = ? AND state = 'sealed'", [seq]
+        ).fetchone()
+        job = db.conn.execute("SELECT id FROM job WHERE seq = ?", [seq]).fetchone()
+        if sealed or job is None:
+            return
+        # Also from an engine that is just reading what was damaged: its answer counts no more.
+        lease.free(db, "job", job["id"])
+        db.table("job").update(job["id"], {"state": "queued", "tries": 0})
+        event.set_state(db, seq, "received", "sent again: its file is whole again")
 
 
 def _record(db: Database, received: Received, originals: Sequence[str]) -> Recorded:

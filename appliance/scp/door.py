@@ -112,6 +112,8 @@ class Door:
         seen = Sighting(call.calling_ae, call.called_ae, call.peer, call.tls, why, paired=paired)
         with self._lock:
             if self._is_one_too_many(seen):
+                if not why:
+                    return False
                 seen = Sighting("", "", call.peer, call.tls, MANY_TITLES)
             known = self._seen.setdefault(_line(seen), seen)
             if known is seen:

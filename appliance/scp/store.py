@@ -224,7 +224,10 @@ class Store:
     ) -> tuple[reception.Recorded, Linked]:
         linked = self.spool.link(file.path, received.sha256)
         try:
-            return self._recorder.record(received), linked
+            recorded = self._recorder.record(received)
+            if recorded.duplicate and linked is not Linked.KNOWN:
+                reception.whole_again(self.ledger, recorded.seq)
+            return recorded, linked
         except sqlite3.Error as error:
             if linked is Linked.NEW:
                 self._take_back(file, received)

@@ -71,6 +71,23 @@ def test_the_same_uid_with_other_bytes_keeps_both_and_the_newest_is_current(ledg
     assert worklist.loop(ledger, new.seq)["current"]
 
 
+def test_what_could_not_be_analysed_is_again_once_its_file_is_whole(ledger):
+    seq = reception.record(ledger, received()).seq
+    claim = analysis.claim(ledger, "engine", 60)
+    analysis.keep(ledger, claim, "The file is damaged.")
+    assert analysis.claim(ledger, "engine", 60) is None
+    reception.whole_again(ledger, seq)
+    reading = analysis.claim(ledger, "engine", 60)
+    assert reading.seq == seq
+    reception.whole_again(ledger, seq)  # while the engine reads the damaged file
+    with pytest.raises(LedgerError):
+        analysis.keep(ledger, reading, "The file is damaged.")
+    seal(ledger, analysis.claim(ledger, "engine", 60))
+    reception.whole_again(ledger, seq)
+    assert analysis.claim(ledger, "engine", 60) is None
+    assert worklist.loop(ledger, seq)["state"] == "analysed"
+
+
 def test_two_engines_never_get_the_same_loop(tmp_path):
     ledger = Ledger(tmp_path)
     for number in range(20):

@@ -162,6 +162,8 @@ def test_an_object_sent_again_is_whole_and_the_log_tells_what_was_found(
     assert hash_file(final) == final.stem
     words = "it was here already" if harm == "none" else "gone or damaged: it is whole here again"
     assert words in receiver.log("scp").splitlines()[-1]
+    events = receiver.ledger.read("SELECT detail FROM event ORDER BY id")
+    assert ("its file is whole again" in events[-1]["detail"]) == (harm != "none")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.999])
