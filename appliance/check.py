@@ -81,7 +81,7 @@ def _on_this_machine(settings: Settings) -> Iterator[tuple[Location, Finding]]:
         if isinstance(item, Folder):
             location = (*location, "path")
         yield location, _destination(called(location, settings.model_dump()), item, settings)
-    yield ("engine", "model"), _model(settings)
+    yield from _models(settings)
 
 
 def _with_line(text: str, location: Location, finding: Finding) -> Finding:
@@ -225,15 +225,20 @@ def _listening(host: str, port: int) -> str | None:
     return None
 
 
-def _model(settings: Settings) -> Finding:
+def _models(settings: Settings) -> Iterator[tuple[Location, Finding]]:
+    """Each broken one under the name of the setting that asks for it; else all in one line."""
     from appliance import model_store
 
-    found = []
-    for name in model_store.configured(settings):
+    found, broken = [], False
+    for number, name in enumerate(model_store.configured(settings)):
+        where = "beside" if number else "model"
         try:
             manifest = model_store.load(settings.box.state_dir, name)
             model_store.must_fit(manifest)
         except ApplianceError as error:
-            return Finding("engine.model", False, str(error))
-        found.append(f"{manifest.name} {manifest.version} is whole")
-    return Finding("engine.model", True, ", ".join(found))
+            broken = True
+            yield ("engine", where), Finding(f"engine.{where}", False, str(error))
+        else:
+            found.append(f"{manifest.name} {manifest.version} is whole")
+    if not broken:
+        yield ("engine", "model"), Finding("engine.model", True, ", ".join(found))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from appliance.config import Settings
 from appliance.errors import ManifestError
@@ -26,6 +27,7 @@ from appliance.manifest import (
 )
 from appliance.measures.chambers import draws_heart
 from appliance.sector.geometry import MAP_SIZE
+from appliance.views import OTHER
 
 _ADD, _REMOVE = "add a model", "remove a model"
 _MANIFEST = "manifest.json"
@@ -118,7 +120,7 @@ def add(state_dir: Path, source: Path) -> Manifest:
     Returns
     -------
     Manifest
-        Of the copy. The same model again changes nothing.
+        Of the copy. The same model again changes nothing, or mends a copy that isn't whole.
 
     Raises
     ------
@@ -133,25 +135,11 @@ def add(state_dir: Path, source: Path) -> Manifest:
     if manifest.view:
         run_view(manifest, manifest.view)
     must_fit(manifest)
-    name = name_of(manifest)
-    if name in {*_released(), *_added(state_dir)}:
-        return _same_or_refused(load(state_dir, name), manifest)
-    home = added_dir(state_dir)
-    home.mkdir(parents=True, exist_ok=True, mode=0o755)
-    for left in home.glob(f"{_PARTIAL}*"):  # of an `add` that was cut short
-        shutil.rmtree(left, ignore_errors=True)
-    partial = home / f"{_PARTIAL}{secrets.token_hex(4)}"
-    try:
-        _copy(manifest, partial)
-        load_manifest(partial)  # what was copied is what was verified
-        partial.rename(home / name)
-        _sync(home)
-    except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise ManifestError(
-            _ADD, f"it can't be copied to {home} ({error.strerror})", "Make room, or mend it."
-        ) from error
-    return load_manifest(home / name)
+    kept = _kept(state_dir, manifest)
+    if kept is None:
+        _install(manifest, added_dir(state_dir))
+        kept = load_manifest(added_dir(state_dir) / name_of(manifest))
+    return kept
 
 
 def remove(state_dir: Path, name: str, in_force: Sequence[str]) -> None:
@@ -207,18 +195,40 @@ def must_fit(manifest: Manifest) -> None:
         raise ManifestError(_ADD, what, "Give it one: nothing else would tell which loops it gets.")
 
 
+def warnings(manifest: Manifest) -> list[str]:
+    """Return what a person should know before a model that can be used is used; often nothing."""
+    name = name_of(manifest)
+    if manifest.view is None:
+        return [
+            f"{name} has no view network: where no model before it tells the view,"
+            " EF and volumes are withheld until a person sets it"
+        ]
+    known = manifest.view.views
+    unknown = [view for view in manifest.gates.views if view not in known or view == OTHER]
+    if not unknown:
+        return []
+    gets = "no loop" if len(unknown) == len(manifest.gates.views) else "none of those loops"
+    return [
+        f"{name} is to draw {', '.join(unknown)}, which its view network doesn't tell"
+        f" ({', '.join(known)}): by its own network it gets {gets}"
+    ]
+
+
 def listed(state_dir: Path, in_force: Sequence[str]) -> list[Listed]:
-    """Return every model of the box, by name. `in_force` is what `chosen` returns."""
+    """Return every model of the box, by name, and those in force that are gone.
+
+    `in_force` is what `chosen` returns.
+    """
     order = resolved(in_force)
     made = []
-    for name in sorted({*_released(), *_added(state_dir)}):
+    for name in sorted({*_released(), *_added(state_dir), *order}):
         manifest, problem = None, ""
         try:
             manifest = load(state_dir, name)
         except ManifestError as error:
             problem = str(error)
         place = order.index(name) + 1 if name in order else 0
-        made.append(Listed(name, manifest, problem, name in _added(state_dir), place))
+        made.append(Listed(name, manifest, problem, name not in _released(), place))
     return made
 
 
@@ -293,11 +303,59 @@ def _folder_of(source: Path) -> Path:
     return folder
 
 
-def _same_or_refused(mine: Manifest, theirs: Manifest) -> Manifest:
-    if mine.model_dump() != theirs.model_dump():
+def _kept(state_dir: Path, manifest: Manifest) -> Manifest | None:
+    """Return the box's own of a model's name; None where there is none, or its copy isn't whole."""
+    name = name_of(manifest)
+    added = name in _added(state_dir)
+    if not added and name not in _released():
+        return None
+    _same_or_refused(_said(added_dir(state_dir) if added else released_dir(), name), manifest)
+    try:
+        return load(state_dir, name)
+    except ManifestError:
+        if added:
+            return None
+        raise
+
+
+def _install(manifest: Manifest, home: Path) -> None:
+    """Copy a model whole or not at all; what is left of an earlier copy goes."""
+    place, partial = home / name_of(manifest), home / f"{_PARTIAL}{secrets.token_hex(4)}"
+    try:
+        home.mkdir(parents=True, exist_ok=True, mode=0o755)
+        _clear(home)
+        _copy(manifest, partial)
+        load_manifest(partial)  # what was copied is what was verified
+        if place.exists():
+            place.rename(home / f"{_PARTIAL}{secrets.token_hex(4)}")
+        partial.rename(place)
+        _sync(home)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise ManifestError(
+            _ADD, f"it can't be copied to {home} ({error.strerror})", "Make room, or mend it."
+        ) from error
+    _clear(home)
+
+
+def _clear(home: Path) -> None:
+    """Delete what was moved aside, or is left of an `add` that was cut short."""
+    for left in home.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _said(home: Path, name: str) -> Manifest | None:
+    """What a kept manifest says, whatever became of its files; None when it can't be read."""
+    try:
+        return Manifest.model_validate_json((home / name / _MANIFEST).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _same_or_refused(mine: Manifest | None, theirs: Manifest) -> None:
+    if mine and mine.model_dump() != theirs.model_dump():
         hint = "Give the new one another version."
-        raise ManifestError(_ADD, f"the box has another {name_of(mine)}", hint)
-    return mine
+        raise ManifestError(_ADD, f"the box has another {name_of(theirs)}", hint)
 
 
 def _copy(manifest: Manifest, partial: Path) -> None:
@@ -320,8 +378,11 @@ def _sync(path: Path) -> None:
 
 
 def _added(state_dir: Path) -> set[str]:
-    found = added_dir(state_dir).glob(f"*/{_MANIFEST}")
-    return {path.parent.name for path in found if not path.parent.name.startswith(_PARTIAL)}
+    """Every folder there, one that lost its manifest too: it can be mended and removed."""
+    found = {path.name for path in added_dir(state_dir).glob("*") if path.is_dir()}
+    whole = {path.parent.name for path in added_dir(state_dir).glob(f"*/{_MANIFEST}")}
+    # What came with the box isn't hidden by what is left of a folder of its name.
+    return {name for name in whole | (found - _released()) if not name.startswith(_PARTIAL)}
 
 
 def _released() -> set[str]:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 OTHER = "other"
 UNCERTAIN = 0.8  # below it the view's name is shown with a question mark
+# Why nothing is measured of a loop that no network has looked at and no person has named.
+NO_VIEW = "No EF: nobody has told whether this is A4C or A2C; set the view."
 
 
 class Named(NamedTuple):

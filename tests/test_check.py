@@ -93,3 +93,16 @@ def test_the_page_s_certificate_must_be_for_its_names(tmp_path, host, subject, w
     broken = {item.subject: item.text for item in check(path) if not item.ok}
     assert set(broken) == ({subject} if subject else set())
     assert words in broken.get(subject, "")
+
+
+def test_a_model_beside_the_first_that_is_not_there_is_told_at_its_own_line(tmp_path):
+    path = tmp_path / "echocart.toml"
+    path.write_text(
+        f'[box]\nae_title = "ECHOCART"\nstate_dir = "{tmp_path / "state"}"\n'
+        f'[scp]\nhost = "127.0.0.1"\nport = {free_port()}\n[webui]\nport = {free_port()}\n'
+        '[engine]\nmodel = "first-network-1.0.0"\nbeside = ["nothing-1.0.0"]\n'
+    )
+    [broken] = [finding for finding in check(path) if not finding.ok]
+    assert broken.subject == "engine.beside"
+    assert broken.text.startswith("line 11: ")
+    assert "no model 'nothing-1.0.0'" in broken.text

@@ -109,6 +109,39 @@ def test_a_model_spoiled_on_the_disk_is_listed_with_its_problem(state, newer):
         model_store.load(state, "first-network-1.1.0")
 
 
+@pytest.mark.parametrize("lost", ["network.onnx", "manifest.json"])
+def test_adding_a_model_again_mends_a_copy_that_is_not_whole(state, newer, lost):
+    made = model_store.add(state, newer)
+    (made.folder / lost).unlink()
+    [_, broken] = model_store.listed(state, [""])
+    assert "can't be read" in broken.problem
+    model_store.add(state, newer)
+    assert [item.problem for item in model_store.listed(state, [""])] == ["", ""]
+    assert [path.name for path in (state / "models").iterdir()] == ["first-network-1.1.0"]
+
+
+def test_a_broken_copy_is_not_mended_with_another_model_of_its_version(state, newer):
+    made = model_store.add(state, newer)
+    (made.folder / "network.onnx").write_bytes(b"")
+    rewrite(newer, citation="somebody else")
+    with pytest.raises(ManifestError, match="another version"):
+        model_store.add(state, newer)
+
+
+def test_what_is_left_of_a_model_can_be_removed(state):
+    (state / "models" / "half-1.0.0" / "parts").mkdir(parents=True)
+    model_store.remove(state, "half-1.0.0", [""])
+    assert list((state / "models").iterdir()) == []
+
+
+def test_models_in_force_that_are_gone_are_listed_in_their_place(state, newer):
+    model_store.add(state, newer)
+    gone, released, added = model_store.listed(state, ["a-1.0.0", "first-network-1.1.0"])
+    assert (gone.name, gone.place, gone.manifest, gone.added) == ("a-1.0.0", 1, None, True)
+    assert "no model 'a-1.0.0'" in gone.problem
+    assert (released.place, added.place) == (0, 2)
+
+
 def test_a_choice_goes_over_the_file_and_every_one_is_kept(box):
     assert model_store.chosen(box.ledger, box.settings) == ("",)
     setting.choose_models(box.ledger, ["first-network-1.1.0"], "anna")
@@ -154,6 +187,24 @@ def test_the_command_adds_lists_and_chooses(box, newer):
     assert done.returncode == 1
     assert "first-network-1.1.0" in done.stderr
     assert setting.history(box.ledger, setting.MODEL)[0]["by"]
+
+
+def test_adding_says_which_loops_a_model_will_never_get_by_its_own_network(box, newer):
+    gates = {**json.loads((newer / "manifest.json").read_text())["gates"], "views": ["PSAX"]}
+    rewrite(newer, gates=gates)
+    done = echocart("model", "add", newer, "--no-use", "--config", box.config)
+    assert done.returncode == 0, done.stderr
+    assert "PSAX, which its view network doesn't tell (A4C, A2C, other)" in " ".join(
+        done.stderr.split()
+    )
+    assert "gets no loop" in done.stderr
+
+
+def test_adding_says_that_a_model_without_a_view_network_measures_little(box, newer):
+    rewrite(newer, view=None)
+    done = echocart("model", "add", newer, "--no-use", "--config", box.config)
+    assert done.returncode == 0, done.stderr
+    assert "until a person sets it" in done.stderr
 
 
 def test_a_model_may_be_added_without_being_chosen(box, newer):

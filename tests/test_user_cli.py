@@ -120,4 +120,4 @@ def test_verify_names_a_row_that_somebody_changed(config, tmp_path):
     connection.close()
     done = echocart(config, "audit", "verify")
     assert done.returncode == 1
-    assert "broken: row 2 was changed; rows before it that are whole: 1" in done.stdout
+    assert "broken: row 2 was changed; rows of the audit that are whole: 1" in done.stdout

@@ -80,6 +80,8 @@ def by_elements(cine: Cine) -> str | None:
         return _NO_VIDEO
     if _is_three_d(cine):
         return _THREE_D
+    if cine.frames < 2 <= cine.declared_frames:
+        return _damaged(cine)
     if cine.frames < 2:
         return "A still image: masks are drawn on cine loops only."
     return (
@@ -113,9 +115,18 @@ def _by_view(dataset: Dataset) -> str | None:
 
 
 def _by_length(cine: Cine) -> str | None:
+    if cine.frames < FEWEST_FRAMES <= cine.declared_frames:
+        return _damaged(cine)
     if cine.frames < FEWEST_FRAMES:
         return f"Only {cine.frames} frames: too short to hold a heartbeat."
     return None
+
+
+def _damaged(cine: Cine) -> str:
+    """What the pixels hold is far less than the header announces: the file is to blame."""
+    what = "video" if is_video(cine.transfer_syntax) else "loop"
+    found, said = cine.frames, cine.declared_frames
+    return f"The {what} is damaged: of the {said} frames it announces, {found} can be found."
 
 
 def _is_three_d(cine: Cine) -> bool:

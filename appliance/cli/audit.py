@@ -34,15 +34,23 @@ def verify(
         str, typer.Option(help="the hash an earlier verify printed: it must still be there")
     ] = "",
 ) -> None:
-    """Walk the chain of hashes and name the first row that was changed, removed or is missing."""
+    """Walk the chain of hashes, then compare each review and user with what it tells.
+
+    Names the first row, review or user that was changed or is missing.
+    """
     from appliance.config import load
     from appliance.ledger import Ledger, audit
 
     found = audit.verify(Ledger(load(config).box.state_dir), head.strip().lower())
     if found.problem:
-        typer.echo(f"broken: {found.problem}; rows before it that are whole: {found.rows}")
+        typer.echo(f"broken: {found.problem}; rows of the audit that are whole: {found.rows}")
         raise typer.Exit(1)
     typer.echo(f"whole: {found.rows} rows, the last one's hash is {found.head}")
+    if found.unhashed:
+        typer.echo(
+            f"reviews of an earlier release, without a hash of their content: {found.unhashed};"
+            " whether their figures were changed can't be told"
+        )
 
 
 def _line(row: dict[str, Any]) -> str:

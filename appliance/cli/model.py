@@ -32,6 +32,8 @@ def add_model(
     name = model_store.name_of(manifest)
     limits = "research use only" if manifest.research_use_only else "no limit to research use"
     typer.echo(f"{name} is whole and kept ({manifest.licence}, {limits})")
+    for warning in model_store.warnings(manifest):
+        typer.echo(f"Note: {warning}.", err=True)
     if use:
         ledger = Ledger(settings.box.state_dir)
         before = model_store.resolved(model_store.chosen(ledger, settings)) if beside else ()
@@ -66,7 +68,8 @@ def list_models(config: Config = DEFAULT_CONFIG) -> None:
 @app.command("use")
 def use_models(
     names: Annotated[
-        list[str], typer.Argument(help="as `echocart model list` shows them; '' is the TOML file's")
+        list[str],
+        typer.Argument(help="as `echocart model list` shows them; '' stands for the TOML file's"),
     ],
     config: Config = DEFAULT_CONFIG,
 ) -> None:
@@ -79,11 +82,13 @@ def use_models(
     from appliance.ledger import Ledger, setting
 
     settings = load(config)
-    wanted = model_store.resolved(name for name in names if name)
-    for name in wanted or model_store.configured(settings):
+    own = model_store.configured(settings)
+    every = [each for name in names for each in ([name] if name else own)]
+    for name in every:
         model_store.load(settings.box.state_dir, name)
     ledger = Ledger(settings.box.state_dir)
-    setting.choose_models(ledger, wanted, person())
+    # '' alone takes the choice back, so that a change of the TOML file counts again.
+    setting.choose_models(ledger, model_store.resolved(every) if any(names) else (), person())
     chosen = model_store.resolved(model_store.chosen(ledger, settings))
     if len(chosen) == 1:
         typer.echo(f"{chosen[0]} is chosen: the next loop is analysed with it")

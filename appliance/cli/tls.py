@@ -10,7 +10,7 @@ from appliance.cli.common import DEFAULT_CONFIG, Config
 from appliance.errors import ApplianceError
 
 app = typer.Typer(
-    help="DICOM TLS: make the site's certificates for this box and its carts.",
+    help="TLS: make the site's certificates for this box, its review page and its carts.",
     no_args_is_help=True,
 )
 
@@ -26,15 +26,18 @@ _PORT = 2762  # IANA: dicom-tls
 def init(
     directory: Folder = DEFAULT_FOLDER, name: Hosts = None, config: Config = DEFAULT_CONFIG
 ) -> None:
-    """Make the site's authority and the box's certificate; print what to do with them."""
+    """Make the site's authority and the box's certificate, for DICOM and the review page.
+
+    Prints what to do with them.
+    """
     from appliance import certificates
     from appliance.config import load
 
-    box = load(config).box
+    box, name = load(config).box, _checked(name)
     folder = directory.absolute()
     certificates.make_authority(folder, box.station_name)
-    certificates.issue(folder, "box", box.ae_title, name or [])
-    where = ", ".join(name or []) or "this box's address"
+    certificates.issue(folder, "box", box.ae_title, name)
+    where = ", ".join(name) or "this box's address"
     typer.echo(f"""\
 Made in {folder}: {certificates.CA} and {certificates.CA_KEY} (the site's authority), box.pem and \
 box.key.
@@ -72,6 +75,7 @@ def cart(
     from appliance import certificates
     from appliance.config import ae_title
 
+    name = _checked(name)
     try:
         title = ae_title(title)
     except ValueError as error:
@@ -79,9 +83,23 @@ def cart(
     folder = directory.absolute()
     # A title may hold characters that no file name should.
     file_name = "cart-" + "".join(c if c.isalnum() or c in "-_" else "_" for c in title)
-    certificates.issue(folder, file_name, title, name or [])
+    certificates.issue(folder, file_name, title, name)
     typer.echo(f"""\
 For the service engineer of {title}, all three by a safe way:
   certificate {folder / file_name}.pem
   key         {folder / file_name}.key
   authority   {folder / certificates.CA}""")
+
+
+def _checked(names: list[str] | None) -> list[str]:
+    from appliance.config import host_name
+
+    checked = []
+    for name in names or []:
+        try:
+            checked.append(host_name(name))
+        except ValueError as error:
+            subject = f"{name!r} is not a host name or IP address"
+            hint = "Name it as carts and tablets will, without port."
+            raise ApplianceError("make certificates", subject, hint) from error
+    return checked

@@ -18,6 +18,7 @@ from appliance.config.settings import (
     Webui,
     Wish,
     ae_title,
+    host_name,
     network_address,
 )
 
@@ -40,6 +41,7 @@ __all__ = [
     "ae_title",
     "called",
     "examine",
+    "host_name",
     "line_of",
     "load",
     "network_address",

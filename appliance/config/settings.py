@@ -52,8 +52,14 @@ def _not_a_truth(value: Any) -> Any:
     return value
 
 
-def _host_name(value: str) -> str:
-    """A name as browsers send it, or an IP address; no port, no asterisk."""
+def host_name(value: str) -> str:
+    """Return a name as browsers send it, or an IP address; no port, no asterisk.
+
+    Raises
+    ------
+    ValueError
+        With the rule.
+    """
     try:
         return str(ip_address(value))
     except ValueError:
@@ -88,7 +94,7 @@ WholePath = Annotated[Path, AfterValidator(_whole_path)]
 Whole = Annotated[int, BeforeValidator(_not_a_truth)]
 Seconds = Annotated[float, BeforeValidator(_not_a_truth), Field(ge=0, allow_inf_nan=False)]
 Port = Annotated[Whole, Field(ge=1, le=65535)]
-HostName = Annotated[str, AfterValidator(_host_name)]
+HostName = Annotated[str, AfterValidator(host_name)]
 
 
 class _Section(BaseModel):
@@ -299,7 +305,8 @@ class Sync(_Section):
     """When results leave."""
 
     study_closes_after_s: Seconds = Field(
-        default=600.0, description="quiet seconds after which a reviewed study is closed"
+        default=600.0,
+        description="seconds without arrivals or decisions after which a reviewed study is closed",
     )
 
 

@@ -25,11 +25,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one model's gate says: why it doesn't draw the loop, or "" when it does."""
+    """What one model's gate says: why it doesn't draw the loop, or "" when it does.
+
+    `network_sha256` is that of the view network behind `seen`; "" where none looked.
+    """
 
     model: Model
     seen: View
     reason: str
+    network_sha256: str = ""
 
 
 class Admission:
@@ -80,21 +84,37 @@ class Admission:
         return _best(refusals)
 
     def _asked(self, model: Model) -> Verdict:
-        seen = self._look(model)
+        network, seen = self._looking_for(model).manifest.view, self._look(model)
         reason = self._why_not(model, seen)
         if not reason and self._cine.frames < model.manifest.gates.min_frames:
             reason = too_short(self._cine)
-        return Verdict(model, seen, reason)
+        return Verdict(model, seen, reason, network.sha256 if network else "")
+
+    def is_told(self, model: Model) -> bool:
+        """Whether a person or a view network has said what the loop shows that a model draws."""
+        return self._said in APICAL or bool(self._look(model).view)
+
+    def _looking_for(self, model: Model) -> Model:
+        """The model whose view network tells the views of this one: its own, else an earlier one."""
+        if model.manifest.view is None:
+            for earlier in self._models:
+                network = earlier.manifest.view
+                if earlier is model:
+                    break
+                if network and set(_views(model)) <= set(network.views):
+                    return earlier
+        return model
 
     def _look(self, model: Model) -> View:
-        network = model.manifest.view
+        asked = self._looking_for(model)
+        network = asked.manifest.view
         if network is None:
             return UNKNOWN
         key = network.model_dump_json()  # its limits too: two models may share the file alone
         if key not in self._seen:
             if self._frames is None:
                 self._frames = looked_at(self._cine, self._sector)
-            self._seen[key] = model.gate.judge(self._frames)
+            self._seen[key] = asked.gate.judge(self._frames)
         return self._seen[key]
 
     def _why_not(self, model: Model, seen: View) -> str:

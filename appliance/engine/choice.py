@@ -15,6 +15,14 @@ from appliance.ledger.engine_state import ModelState
 log = logging.getLogger("echocart.engine")
 
 
+class _NoneUsable(Exception):
+    """None of several models can be run: the first one's reason, and every one's for the ledger."""
+
+    def __init__(self, reason: ApplianceError, states: Sequence[ModelState]) -> None:
+        super().__init__(str(reason))
+        self.reason, self.states = reason, states
+
+
 class Choice:
     """Loads the chosen models, and again whenever others are chosen.
 
@@ -28,8 +36,9 @@ class Choice:
         self._ledger, self._settings = ledger, settings
         self._seen: tuple[str, ...] = ()
         self._models: Models | None = None
+        self._failed: Sequence[ModelState] = ()  # of a choice none of which can be run
         self._told: tuple[Sequence[ModelState], str] = ((), "")
-        self._retries = len(setting.history(ledger, setting.RETRY))
+        self._wishes = self._counted()
 
     def first(self) -> Models:
         """Load the models to start with.
@@ -44,9 +53,13 @@ class Choice:
         if self._seen != own:
             try:
                 self._models = self._opened(self._seen)
-            except ApplianceError as error:
-                log.error("the chosen model is not used, the configured one is: %s", error)
-        self._models = self._models or self._opened(own)
+            except _NoneUsable as error:
+                log.error("the chosen model is not used, the configured one is: %s", error.reason)
+                self._failed = error.states
+        try:
+            self._models = self._models or self._opened(own)
+        except _NoneUsable as error:
+            raise error.reason from error
         self._tell()
         return self._models
 
@@ -58,14 +71,22 @@ class Choice:
         those in use stay.
         """
         names = model_store.chosen(self._ledger, self._settings)
-        if names == self._seen:
-            return self._turn()
+        wishes, before = self._counted(), self._wishes
+        self._wishes = wishes
+        assert self._models is not None
+        # What was chosen and couldn't be loaded is looked for again with each new wish.
+        lacking = bool(self._failed) or self._models.incomplete
+        if names == self._seen and not (lacking and wishes != before):
+            return self._turn(again=wishes != before)
         self._seen = names
         try:
             models = self._opened(names)
-        except ApplianceError as error:
-            log.error("the newly chosen model is not used, the old one goes on: %s", error)
+        except _NoneUsable as error:
+            log.error("the newly chosen model is not used, the old one goes on: %s", error.reason)
+            self._failed = error.states
+            self._tell()
             return None
+        self._failed = ()
         kept = {id(model) for model in models}
         for model in self._models or ():
             if id(model) not in kept:
@@ -80,20 +101,35 @@ class Choice:
             model.unload()
 
     def _opened(self, names: Sequence[str]) -> Models:
-        """Load models; one that is broken is left out and said, unless it is the only one."""
+        """Load models; one that is broken is left out and said.
+
+        Raises
+        ------
+        _NoneUsable
+            When all are.
+        """
         models: list[Model] = []
         missing: list[ModelState] = []
         reasons: list[ApplianceError] = []
-        for name in model_store.resolved(names):
+        try:
+            resolved = model_store.resolved(names)
+        except ApplianceError as error:  # the released default itself is broken
+            lost = [ModelState(name or "the default", problem=error.subject) for name in names]
+            raise _NoneUsable(error, lost) from error
+        for name in resolved:
             try:
                 models.append(self._model(name))
             except ApplianceError as error:
                 reasons.append(error)
                 missing.append(ModelState(name, problem=error.subject))
-        if not models:
-            raise reasons[0]
         made = Models(models, missing)
-        made.load()
+        try:
+            if models:
+                made.load()
+        except ApplianceError as error:
+            reasons.append(error)
+        if all(model.problem for model in models):
+            raise _NoneUsable(reasons[0], made.in_force())
         for reason in reasons:
             log.error("a model is not used, the others are: %s", reason)
         return made
@@ -116,12 +152,16 @@ class Choice:
 
         return compiled
 
-    def _turn(self) -> Models | None:
+    def _counted(self) -> int:
+        """How often a person has asked: for models, or that something be tried again."""
+        return sum(
+            len(setting.history(self._ledger, name)) for name in (setting.MODEL, setting.RETRY)
+        )
+
+    def _turn(self, *, again: bool) -> Models | None:
         """Let a GPU take over, and what failed be tried again, between two loops."""
         assert self._models is not None
-        retries = len(setting.history(self._ledger, setting.RETRY))
-        if retries != self._retries:
-            self._retries = retries
+        if again:
             self._models.again()
         self._models.settle()
         return self._models if self._tell() else None
@@ -129,7 +169,9 @@ class Choice:
     def _tell(self) -> bool:
         """Write down which models serve on what, and why; True when that is told anew."""
         assert self._models is not None
-        now, detail = self._models.in_force(), self._models.gpu_state()
+        used = {model.name for model in self._models}
+        failed = [item for item in self._failed if item.model not in used]
+        now, detail = [*self._models.in_force(), *failed], self._models.gpu_state()
         if (now, detail) == self._told:
             return False
         changed = now != self._told[0]

@@ -100,6 +100,11 @@ class Models:
         """One model whose backend is there already."""
         return cls([Model(manifest, lambda: backend)])
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether some that are chosen can't be loaded at all."""
+        return bool(self._missing)
+
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
 

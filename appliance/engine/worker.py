@@ -28,7 +28,7 @@ from appliance.engine.publish import Interrupted, Publisher
 from appliance.engine.quality import FrameShape, Quality, judge
 from appliance.errors import ApplianceError, CineError, LedgerError, Part10Error, SectorError
 from appliance.ledger import Ledger, analysis, view
-from appliance.measures import Measures, measure, unmeasured
+from appliance.measures import Measures, measure, unmeasured, unviewed
 from appliance.sector import Calibration, Sector, calibration, find_sector, mm_per_map_px
 from appliance.service import Stop
 from appliance.spool import Spool
@@ -210,7 +210,10 @@ class Worker:
     ) -> None:
         per_frame = account.rows(frames, heart=model.draws_heart)
         doubtful = account.doubtful(per_frame)
-        found = _measured(loop, frames, doubtful) if model.draws_heart else unmeasured(len(frames))
+        found = unmeasured(len(frames))
+        if model.draws_heart:
+            found = _measured(loop, frames, doubtful)
+            found = found if loop.admission.is_told(model) else unviewed(found)
         analysis_id = publisher.finish()
         seconds = time.perf_counter() - loop.start
         first = (publisher.first_masks_at or loop.start) - loop.start
@@ -239,14 +242,13 @@ class Worker:
         """Ask which model draws the loop, and write down what its view network said."""
         _must_be_grey(loop.cine)
         found = loop.admission.decide()
-        network = found.model.manifest.view
         view.found(
             self._ledger,
             loop.claim,
             found.seen.view,
             certainty=found.seen.certainty,
             figures=found.seen.figures,
-            network_sha256=network.sha256 if network else "",
+            network_sha256=found.network_sha256,
         )
         if found.reason:
             raise Refused(found.reason)

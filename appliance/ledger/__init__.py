@@ -13,6 +13,7 @@
 | `commitment.py` | what carts asked to be kept for good, and whether they were told |
 | `analysis.py` | what the engine claims, stores and seals |
 | `review.py` | what a person decided |
+| `identity.py`, `person.py` | whose study it is, where loops tell of several patients |
 | `delivery.py` | what goes where, and whether it is proven there |
 | `user.py` | who may use the page, in which roles |
 | `session.py` | who is signed in where, and until when |

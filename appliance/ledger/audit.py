@@ -12,6 +12,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
+from appliance.ledger import audited
+from appliance.ledger.audited import canonical
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row
 
@@ -31,12 +33,17 @@ class Verdict:
     head
         SHA-256 of the last whole row; `BEGIN` without any.
     problem
-        What is wrong with the first broken row; "" when none is.
+        What is wrong with the first broken row or, behind a whole chain, with the first review or
+        user that isn't what its row tells; "" when nothing is.
+    unhashed
+        Reviews made by an earlier release, which wrote no hash of their content: a change of
+        their figures isn't noticed.
     """
 
     rows: int
     head: str
     problem: str = ""
+    unhashed: int = 0
 
 
 def record(db: Database, who: str, what: str, subject: str = "", **detail: Any) -> None:
@@ -63,7 +70,7 @@ def record(db: Database, who: str, what: str, subject: str = "", **detail: Any) 
         "who": who,
         "what": what,
         "subject": subject,
-        "detail": _canonical(detail),
+        "detail": canonical(detail),
     }
     values = [*(row[name] for name in _FIELDS), _chained(before, row)]
     db.conn.execute("INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?)", values)
@@ -88,7 +95,7 @@ def listed(ledger: Ledger, limit: int = 100) -> list[Row]:
 
 
 def verify(ledger: Ledger, known: str = "") -> Verdict:
-    """Walk the chain, and look for the row of each review.
+    """Walk the chain, and hold reviews and users against what it tells of them.
 
     Parameters
     ----------
@@ -99,7 +106,7 @@ def verify(ledger: Ledger, known: str = "") -> Verdict:
         are noticed only where they told of reviews.
     """
     before, count, seen_known = BEGIN, 0, not known
-    older, reviews = 0, set[int]()
+    told = audited.Told(ledger)
     for row in _rows(ledger):
         if row["id"] != count + 1:
             return Verdict(count, before, f"row {count + 1} is missing")
@@ -108,14 +115,15 @@ def verify(ledger: Ledger, known: str = "") -> Verdict:
         before, count = row["sha256"], row["id"]
         seen_known = seen_known or before == known
         if row["what"] == _BEGUN:
-            older = json.loads(row["detail"])["older_reviews"]
+            told.begun(row)
         elif row["what"] == "review":
-            reviews.add(json.loads(row["detail"])["review"])
+            told.review(row)
     if not count:
         return Verdict(0, BEGIN, "row 1 is missing")
     if not seen_known:
         return Verdict(count, before, f"no row has the hash {known}: rows were cut off")
-    return Verdict(count, before, _reviews_without_row(ledger, older, reviews))
+    problem = told.problem()
+    return Verdict(count, before, problem, told.unhashed)
 
 
 def _rows(ledger: Ledger) -> Iterator[Row]:
@@ -128,16 +136,5 @@ def _rows(ledger: Ledger) -> Iterator[Row]:
         last = rows[-1]["id"]
 
 
-def _reviews_without_row(ledger: Ledger, older: int, told: set[int]) -> str:
-    rows = ledger.read("SELECT id FROM review WHERE id > ?", [older])
-    lost = sorted({row["id"] for row in rows} - told)
-    return f"review {lost[0]} has no row" if lost else ""
-
-
 def _chained(before: str, row: Row) -> str:
-    return sha256((before + _canonical({name: row[name] for name in _FIELDS})).encode()).hexdigest()
-
-
-def _canonical(value: Row) -> str:
-    """One text for one value (keys sorted, no spaces), as RFC 8785 asks for plain values."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return sha256((before + canonical({name: row[name] for name in _FIELDS})).encode()).hexdigest()

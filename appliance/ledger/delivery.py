@@ -1,18 +1,21 @@
 """The outbox: a row per result and destination, kept until it is proven there."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 from sqlite_utils import Database
 
 from appliance.errors import LedgerError
-from appliance.ledger import audit, event, lease
+from appliance.ledger import audit, event, identity, lease
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger
 from appliance.ledger.current import newest
 
-# A study is closed when it has been quiet for a while and each of its loops that could be
-# analysed was, and is decided. After a restart of the box the quiet time begins anew.
+# A study is closed when it has been quiet for a while (nothing arrived, nobody decided) and each
+# of its loops that could be analysed was, and is decided. After a restart of the box the quiet
+# time begins anew.
 _CLOSED = f"""
 NOT EXISTS (
   SELECT 1 FROM instance i JOIN instance mine ON mine.seq = o.seq
@@ -20,6 +23,8 @@ NOT EXISTS (
          AND i.study_instance_uid != ''))
     AND (
       :now - CASE WHEN i.received_boot_id = :boot THEN i.received_boot_s ELSE 0 END < :quiet
+      OR :now - coalesce((SELECT CASE WHEN r.decided_boot_id = :boot THEN r.decided_boot_s END
+           FROM review r WHERE r.seq = i.seq ORDER BY r.id DESC LIMIT 1), 0) < :quiet
       OR i.state IN ('received', 'analysing')
       OR (i.state = 'analysed'
           AND i.seq = {newest("i")}
@@ -74,26 +79,40 @@ def claim(
     """Lease the oldest object that is due at one of the destinations, or return None.
 
     Originals are due at once; results when their study is closed, which is once nothing
-    arrived for `closes_after_s` and every analysed loop of it is decided.
+    arrived and nobody decided for `closes_after_s` and every analysed loop of it is decided.
+    Those whose patient is in doubt by then stay (promise 12).
     """
     names = {f"d{index}": name for index, name in enumerate(destinations)}
     among = ", ".join(f":{key}" for key in names)
     with ledger.transaction() as db:
-        row = db.conn.execute(
-            "SELECT o.id, o.review_id, o.seq, o.destination, o.kind, o.tries,"
+        rows = db.conn.execute(
+            "SELECT o.id, o.review_id, o.seq, o.destination, o.kind, o.tries, o.state,"
             " coalesce(r.result_sop_instance_uid, '') AS result_uid,"
             " coalesce(r.result_series_instance_uid, '') AS series_uid"
             " FROM outbox o LEFT JOIN review r ON r.id = o.review_id"
             f" WHERE o.state IN ('queued', 'sent') AND o.destination IN ({among})"
             " AND (o.next_try_at IS NULL OR o.next_try_boot_id != :boot OR o.next_try_at <= :now)"
             f" AND {lease.free_row('o')} AND {_FIRST} AND (o.kind = 'original' OR {_CLOSED})"
-            " ORDER BY o.kind != 'original', o.id LIMIT 1",
+            " ORDER BY o.kind != 'original', o.id",
             lease.parameters(quiet=closes_after_s, **names),
-        ).fetchone()
+        )
+        in_doubt = cache(partial(identity.in_doubt, db))
+        row = next((row for row in rows if not _held_back(row, in_doubt)), None)
+        rows.close()  # a reader that stays keeps the WAL from being folded
         if row is None:
             return None
         lease.take(db, "outbox", row["id"], owner, lease_s)
-    return Delivery(**{**dict(row), "tries": row["tries"] + 1, "owner": owner})
+    leased = {name: row[name] for name in row.keys() if name != "state"}  # noqa: SIM118
+    return Delivery(**{**leased, "tries": row["tries"] + 1, "owner": owner})
+
+
+def _held_back(row: Any, in_doubt: Callable[[int], bool]) -> bool:
+    """Tell whether a result stays because its patient is in doubt.
+
+    What is there already is proven, and a rejection note takes back what may be wrong.
+    """
+    result = row["kind"] in ("seg", "sr", "correction") and row["state"] == "queued"
+    return result and in_doubt(row["seq"])
 
 
 def recover(ledger: Ledger, owner: str | None = None) -> int:

@@ -8,8 +8,8 @@ from typing import Any
 from pydicom.uid import generate_uid
 from sqlite_utils import Database
 
-from appliance.ledger import audit, event, identity, outbox
-from appliance.ledger.clock import utc_now
+from appliance.ledger import audit, audited, event, identity, outbox
+from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import VIEW, newest
 from appliance.ledger.outbox import Wanted
@@ -81,8 +81,8 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         When the analysis, the object or its PatientID changed since the page showed it,
         somebody else has decided since, or a decision is undone whose result has left the box.
     Conflict
-        When the study holds objects of two PatientIDs and nobody has said whose it is
-        (promise 12), or the object belongs to no study. Rejecting stays possible.
+        When the study tells of several patients and nobody has said whose it is (promises 2
+        and 12), or the object belongs to no study. Rejecting stays possible.
     """
     with ledger.transaction() as db:
         known = db.conn.execute('SELECT * FROM review WHERE "key" = ?', [decision.key]).fetchone()
@@ -109,7 +109,8 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         if decision.decision in SENDING:
             outbox.queue(db, decision.seq, review_id, wanted)
         event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
-        facts = {"review": review_id, "analysis": decision.analysis_sha256}
+        content = audited.stored_sha256(db.conn.execute, review_id)
+        facts = {"review": review_id, "analysis": decision.analysis_sha256, "content": content}
         audit.record(
             db,
             decision.reviewer,
@@ -161,7 +162,7 @@ def _must_be_one_patient(db: Database, decision: Decision) -> None:
             "the machine sent no study with this loop",
             "Send it again from the machine.",
         )
-    identity.must_be_settled(db, study, decision.patient_id)
+    identity.must_be_settled(db, decision.seq)
 
 
 def _view(db: Database, decision: Decision) -> tuple[str, str]:
@@ -229,6 +230,8 @@ def _insert(
             "measures": json.dumps(decision.measures),
             "geometry": json.dumps(decision.geometry),
             "at": utc_now(),
+            "decided_boot_id": boot_id(),
+            "decided_boot_s": boot_seconds(),
             # Allocated once, with the decision: a delivery cut short sends the same
             # object again, never a second one.
             "result_sop_instance_uid": generate_uid(prefix=None),

@@ -139,22 +139,9 @@ def _analysing(db: Database) -> None:
 
 
 def _reviewing(db: Database) -> None:
-    text = dict.fromkeys(
-        [
-            "analysis_sha256",
-            "patient_id",
-            "decision",
-            "reviewer",
-            "reason",
-            "measures",
-            "geometry",
-            "key",
-            "at",
-            "result_sop_instance_uid",
-            "result_series_instance_uid",
-        ],
-        str,
-    )
+    said = ["analysis_sha256", "patient_id", "decision", "reviewer", "reason", "measures"]
+    made = ["geometry", "key", "at", "result_sop_instance_uid", "result_series_instance_uid"]
+    text = dict.fromkeys([*said, *made], str)
     numbers = {"ed_frame": int, "es_frame": int, "parent": int}
     _create(
         db,
@@ -394,3 +381,13 @@ def _draft(db: Database) -> None:
     columns = {"id": int, "seq": int, **text}
     _create(db, "draft", "id", columns, foreign_keys=[("seq", "instance", "seq")])
     db.table("draft").create_index(["seq", "reviewer"], unique=True)
+
+
+@migrations(name="0041_decided")
+def _decided(db: Database) -> None:
+    # Null in rows of releases that knew neither. A study is quiet since the newest of these.
+    db.execute("ALTER TABLE review ADD COLUMN decided_boot_id TEXT")
+    db.execute("ALTER TABLE review ADD COLUMN decided_boot_s REAL")
+    # JSON: [PatientID, name, birth date] of each person shown, and of the one who was named.
+    db.execute("ALTER TABLE identity ADD COLUMN identities TEXT")
+    db.execute("ALTER TABLE identity ADD COLUMN right_identity TEXT")

@@ -129,7 +129,10 @@ def set_roles(ledger: Ledger, initials: str, roles: Collection[str], by: str) ->
 
 
 def set_pin(ledger: Ledger, initials: str, pin: str, by: str) -> None:
-    """Give a user another PIN (as `pins.hashed` returns it) and end their sessions.
+    """Give a user another PIN (as `pins.hashed` returns it), end their sessions and their wait.
+
+    The waits of addresses end, too: their tablets are shared, and whoever is shut out there
+    comes to an admin.
 
     Raises
     ------
@@ -140,7 +143,10 @@ def set_pin(ledger: Ledger, initials: str, pin: str, by: str) -> None:
         row = _present(db, initials)
         _update(db, row["id"], {"pin": pin})
         db.conn.execute("DELETE FROM session WHERE user_id = ?", [row["id"]])
-        db.conn.execute("DELETE FROM bad_pin WHERE subject = ?", [f"user:{row['initials']}"])
+        db.conn.execute(
+            "DELETE FROM bad_pin WHERE subject = ? OR subject LIKE 'address:%'",
+            [f"user:{row['initials']}"],
+        )
         audit.record(db, by, "set PIN", row["initials"])
 
 

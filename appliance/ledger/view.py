@@ -15,7 +15,7 @@ from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import VIEW, newest
 from appliance.ledger.refusal import Conflict, Stale
-from appliance.views import APICAL
+from appliance.views import APICAL, NO_VIEW
 
 _SAY = "set the view"
 
@@ -63,7 +63,8 @@ def found(
 def say(ledger: Ledger, said: Said) -> None:
     """Record a person's word; a loop that was kept for its view is then analysed.
 
-    So is one whose model doesn't draw the view said, where another model in force does.
+    So is one whose model doesn't draw the view said, where another model in force does, and one
+    whose numbers are withheld because nobody had told its view.
 
     Results that haven't left the box are withdrawn when the view changes: they name the old one,
     and wait for a new decision. Saying again what stands changes nothing.
@@ -101,7 +102,7 @@ def say(ledger: Ledger, said: Said) -> None:
         if before is None or before["view"] != said.view:
             outbox.withdraw(db, said.seq)
         kept = row["state"] == "kept" and said.view in APICAL
-        if kept or _drawn_by_another(db, said):
+        if kept or _drawn_by_another(db, said) or _waits_for_a_view(db, said):
             _measure(db, said)
 
 
@@ -154,6 +155,15 @@ def _drawn_by_another(db: Database, said: Said) -> bool:
     rows = db.conn.execute("SELECT model, views FROM engine_model WHERE problem = ''").fetchall()
     drawing = {row["model"] for row in rows if said.view in row["views"].split(", ")}
     return drew is not None and bool(drawing) and drew["model"] not in drawing
+
+
+def _waits_for_a_view(db: Database, said: Said) -> bool:
+    row = db.conn.execute(
+        "SELECT measures FROM analysis WHERE seq = ? AND state = 'sealed' ORDER BY id DESC LIMIT 1",
+        [said.seq],
+    ).fetchone()
+    found = json.loads(row["measures"]) if row and said.view in APICAL else {}
+    return bool(found.get("withheld", {}).get("ef_percent") == NO_VIEW)
 
 
 def _measure(db: Database, said: Said) -> None:

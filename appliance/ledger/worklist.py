@@ -15,20 +15,17 @@ from appliance.ledger.current import newest, view_id
 _LOOPS = f"""
 WITH wanted AS (SELECT i.* FROM instance i {{which}}),
 mixed AS MATERIALIZED (
-  SELECT p.study_instance_uid AS study, count(DISTINCT p.patient_id) AS patients,
-    json_group_array(DISTINCT p.patient_id) AS patient_ids FROM instance p
-  WHERE p.study_instance_uid IN (SELECT study_instance_uid FROM wanted)
-    AND p.study_instance_uid != '' AND p.seq = {newest("p")}
-  GROUP BY p.study_instance_uid)
+  SELECT c.study_instance_uid AS study, json_group_array(DISTINCT json_array(
+    p.patient_id, p.patient_name, p.patient_birth_date, p.seq = c.seq)) AS versions
+  {identity.VERSIONS} AND c.study_instance_uid IN (SELECT study_instance_uid FROM wanted)
+  GROUP BY c.study_instance_uid)
 SELECT i.*,
   i.seq = {newest("i")} AS current,
-  coalesce(mixed.patients, 0) AS patients,
-  coalesce(mixed.patient_ids, '[]') AS patient_ids,
+  coalesce(mixed.versions, '[]') AS versions,
   (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id,
   (SELECT max(id) FROM review WHERE seq = i.seq) AS review_id,
   (SELECT max(id) FROM expert WHERE seq = i.seq) AS expert_id,
-  (SELECT max(id) FROM identity WHERE study_instance_uid = i.study_instance_uid
-    AND mixed.patients > 1) AS identity_id,
+  (SELECT max(id) FROM identity WHERE study_instance_uid = mixed.study) AS identity_id,
   {view_id("i")} AS view_id
 FROM wanted i LEFT JOIN mixed ON mixed.study = i.study_instance_uid
 ORDER BY i.seq
@@ -97,10 +94,10 @@ def loop(ledger: Ledger, seq: int) -> Row | None:
     -------
     dict
         The columns of `instance`; `current` (False when the UID came again with other
-        content); `patients` (PatientIDs in its study, of current objects only); `analysis`,
-        `review` and `view` in force or None; `expert` (who asked for one, while nobody has
-        decided since) or None; `identity` (who has said whose study of several PatientIDs it
-        is) or None; `deliveries` of every review.
+        content); `patients` (how many its study tells of, replaced objects included), `told`
+        (that in words, "" for one); `analysis`, `review` and `view` in force or None; `expert`
+        (who asked for one, while nobody has decided since) or None; `identity` (who has said
+        whose study of several patients it is) or None; `deliveries` of every review.
     """
     found = _complete(ledger, ledger.read(_LOOPS.format(which="WHERE i.seq = ?"), [seq]))
     for row in found:
@@ -129,8 +126,10 @@ def _complete(ledger: Ledger, rows: list[Row]) -> list[Row]:
     asked = _named(ledger, "expert", [row.pop("expert_id") for row in rows], ())
     said = _named(ledger, "identity", [row.pop("identity_id") for row in rows], ())
     delivered = _deliveries(ledger, [row["seq"] for row in rows])
+    question = cache(lambda versions: identity.question(json.loads(versions)))
     columns = zip(rows, analyses, decided, views, asked, said, strict=True)
     for row, made, review, shows, expert, whose in columns:
+        of = question(row.pop("versions"))
         if made:
             del made["per_frame"]
         row |= {
@@ -139,7 +138,9 @@ def _complete(ledger: Ledger, rows: list[Row]) -> list[Row]:
             "review": _in_force(review),
             "view": shows,
             "expert": expert if expert and expert["after"] == (review or {"id": 0})["id"] else None,
-            "identity": identity.in_force(whose, json.loads(row.pop("patient_ids"))),
+            "patients": len(of.people),
+            "told": of.told,
+            "identity": identity.in_force(whose, of.people),
             "deliveries": delivered[row["seq"]],
         }
     return rows

@@ -6,7 +6,7 @@ loop (`summary`), and of two planes together (`planes`).
 
 from appliance.measures.chambers import FrameMeasures, draws_heart, frame_measures, isotropic
 from appliance.measures.planes import Biplane, Plane, biplane
-from appliance.measures.summary import Beat, Measures, measure, unmeasured
+from appliance.measures.summary import Beat, Measures, measure, unmeasured, unviewed
 
 __all__ = [
     "Beat",
@@ -20,4 +20,5 @@ __all__ = [
     "isotropic",
     "measure",
     "unmeasured",
+    "unviewed",
 ]

@@ -15,6 +15,7 @@ import numpy as np
 from appliance.measures.beats import Curve, find_beats, smooth
 from appliance.measures.chambers import FrameMeasures, frame_measures, isotropic
 from appliance.measures.planes import EF_RANGE, Plane
+from appliance.views import NO_VIEW
 
 if TYPE_CHECKING:
     from appliance.cine import Timing
@@ -202,6 +203,23 @@ def unmeasured(frames: int, reason: str = NOT_THE_HEART) -> Measures:
         lv_area_curve=(None,) * frames,
         area_unit="px2",
         withheld=dict.fromkeys(("ef_percent", *_VOLUMES), reason),
+    )
+
+
+def unviewed(measures: Measures) -> Measures:
+    """Withhold EF and volumes: of a loop that may show anything, only times and areas are told."""
+    return replace(
+        measures,
+        beats=(),
+        ef_percent=None,
+        ef_spread=None,
+        ef_mean=None,
+        edv_ml=None,
+        esv_ml=None,
+        stroke_volume_ml=None,
+        la_volume_ml=None,
+        plane=None,
+        withheld=dict.fromkeys(("ef_percent", *_VOLUMES), NO_VIEW),
     )
 
 

@@ -17,7 +17,7 @@ from appliance.sync import codes, modules
 from appliance.sync.codes import Code
 from appliance.sync.document import Reference, concept
 from appliance.sync.encode import plain
-from appliance.sync.segments import Provenance, Structure
+from appliance.sync.segments import Provenance, Structure, draw_heart
 
 if TYPE_CHECKING:
     from highdicom.sr import AlgorithmIdentification, Measurement, SourceImageForSegmentation
@@ -55,10 +55,21 @@ class Drawn:
     view: str = ""
     view_by: str = ""
 
-    def place(self, label: int) -> int | None:
-        """Return where the structure of a label value stands among the segments, from 0."""
-        labels = [structure.label for structure in self.structures]
-        return labels.index(label) if label in labels else None
+    def measured(self, label: int) -> int:
+        """Return where a measured structure stands among the segments, from 0.
+
+        Raises
+        ------
+        NothingToReport
+            When these aren't the structures that are measured, whatever their label values.
+        """
+        if not draw_heart(self.structures):
+            raise NothingToReport(
+                "build a report",
+                "its model draws other structures than the apical heart, of which nothing is measured",
+                "The masks are in the segmentation.",
+            )
+        return [structure.label for structure in self.structures].index(label)
 
 
 class NothingToReport(DeliveryError):
@@ -86,17 +97,11 @@ def groups(measures: Measures, drawn: Drawn) -> list[Any]:
     Raises
     ------
     NothingToReport
-        When the model draws no left ventricle.
+        When the model draws other structures than the apical heart.
     """
     ed, es = measures.ed_frame, measures.es_frame
-    ventricle, atrium = drawn.place(LV), drawn.place(LA)
-    if ventricle is None:
-        raise NothingToReport(
-            "build a report",
-            "its model draws no left ventricle, so that nothing was measured",
-            "The masks are in the segmentation.",
-        )
-    on_frame: list[tuple[int | None, int | None, list[Quantity]]] = [
+    ventricle, atrium = drawn.measured(LV), drawn.measured(LA)
+    on_frame: list[tuple[int, int | None, list[Quantity]]] = [
         (ventricle, ed, [_edv(measures), _area(measures, ed, codes.DIASTOLIC_AREA)]),
         (ventricle, es, [_esv(measures), _area(measures, es, codes.SYSTOLIC_AREA)]),
         (atrium, es, [_atrial(measures)]),
@@ -104,7 +109,7 @@ def groups(measures: Measures, drawn: Drawn) -> list[Any]:
     whole, made = [_ef(measures), *_stroke(measures)], []
     for place, frame, quantities in on_frame:
         known = [item for item in quantities if item.value is not None or item.name]
-        if place is None or frame not in drawn.indexes:
+        if frame not in drawn.indexes:
             whole += known
         else:
             made.append(_on_frame(measures, drawn, place, frame, known))

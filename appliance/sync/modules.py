@@ -124,7 +124,7 @@ def series(source: Dataset, summary: str, review: Review, kind: Kind = SEGMENTAT
     dataset.SeriesNumber = kind.SeriesNumber
     dataset.InstanceNumber = 1
     prefix = f"{RESEARCH_USE_ONLY} - " if review.research_use else ""
-    dataset.SeriesDescription = f"{prefix}Left heart, {summary}"[:64]
+    dataset.SeriesDescription = f"{prefix}{summary}"[:64]
     created, zone = review.created, _zone(source)
     if zone is not None:
         dataset.TimezoneOffsetFromUTC = value_of(source, "TimezoneOffsetFromUTC")

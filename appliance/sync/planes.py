@@ -62,9 +62,7 @@ def group(measures: Measures, drawn: Drawn, other: OtherView) -> Any:
 
     of_view = {drawn.view: measures, other.view: other.measures}
     found = biplane(of_view["A4C"], of_view["A2C"])
-    place = drawn.place(LV)
-    assert place is not None  # without it there is no report
-    site = drawn.structures[place]
+    site = drawn.structures[drawn.measured(LV)]
     quantities = _quantities(found)
     images = [(each.SOPClassUID, each.SOPInstanceUID) for each in (drawn.loop, other.loop)]
     made = MeasurementsAndQualitativeEvaluations(

@@ -34,7 +34,7 @@ def rejection(source: Header, rejected: Sequence[Reference], review: Review) -> 
         When the source has no UIDs.
     """
     content = _content(rejected, review)
-    return document(source, modules.KEY_OBJECTS, "replaced results", content, rejected, review, {})
+    return document(source, modules.KEY_OBJECTS, "Replaced results", content, rejected, review, {})
 
 
 def _content(rejected: Sequence[Reference], review: Review) -> Dataset:

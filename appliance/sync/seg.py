@@ -21,7 +21,7 @@ from appliance.sync import bits, frames, modules
 from appliance.sync.carried import as_written, in_character_set_of, patient_and_study, value_of
 from appliance.sync.encode import Elements, element, encoded, head, joined
 from appliance.sync.modules import Review
-from appliance.sync.segments import Provenance, Structure, segment
+from appliance.sync.segments import Provenance, Structure, segment, subject
 
 _PIXEL_DATA = int(Tag("PixelData"))
 
@@ -96,10 +96,11 @@ def segmentation(
     if not indexes or not structures:
         raise _refused("the review has no label map")
     shape = (int(number(source.dataset, "Rows")), int(number(source.dataset, "Columns")))
+    summary = f"{subject(structures)}, {provenance.summary}"
     pixels = bits.pack(frame, indexes, [item.label for item in structures], shape)
     elements = {
         **patient_and_study(source.dataset, source.little_endian),
-        **encoded(modules.series(source.dataset, provenance.summary, review)),
+        **encoded(modules.series(source.dataset, summary, review)),
         **encoded(modules.equipment(review)),
         **encoded(modules.image(source, shape, len(indexes) * len(structures))),
         **_compression(source),

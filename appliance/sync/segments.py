@@ -1,10 +1,12 @@
 """Segments: what a structure is called, in which colour it is drawn, and what drew it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from pydicom.dataset import Dataset
 
+from appliance.measures import draws_heart
 from appliance.sync import codes
 from appliance.sync.encode import plain
 
@@ -61,6 +63,19 @@ class Provenance:
         if self.algorithm_type == "MANUAL":
             return "drawn by hand"
         return "corrected" if self.algorithm_type == "SEMIAUTOMATIC" else "accepted"
+
+
+def draw_heart(structures: Sequence[Structure]) -> bool:
+    """Tell whether these are the structures that are measured: by their codes, not their labels."""
+    return draws_heart(asdict(structure) for structure in structures)
+
+
+def subject(structures: Sequence[Structure]) -> str:
+    """Say in a few words what was drawn, for SeriesDescription, which holds 64 characters."""
+    if draw_heart(structures):
+        return "Left heart"
+    first, others = structures[0].plain_name[:20], len(structures) - 1
+    return f"{first} and {others} more" if others else first
 
 
 def segment(

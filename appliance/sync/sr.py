@@ -18,6 +18,7 @@ from appliance.sync.findings import Drawn, groups
 from appliance.sync.modules import Review
 from appliance.sync.planes import OtherView
 from appliance.sync.seg import Part10, reviewer_name
+from appliance.sync.segments import subject
 
 _VERIFYING_OBSERVER = int(Tag("VerifyingObserverSequence"))
 _NAME = int(Tag("VerifyingObserverName"))
@@ -51,7 +52,8 @@ def report(
     Raises
     ------
     DeliveryError
-        When the source has no UIDs; a `NothingToReport` when the model draws no left ventricle.
+        When the source has no UIDs; a `NothingToReport` when the model draws no apical
+        heart.
     """
     evidence = [drawn.loop, drawn.segmentation, *([other.loop] if other else [])]
     status = _status(source.dataset, review)
@@ -60,7 +62,7 @@ def report(
         earlier.PredecessorDocumentsSequence = [hierarchy(study, [predecessor])]
         status |= encoded(earlier)
     content = _content(measures, drawn, review, other)
-    summary = f"report, {drawn.provenance.summary}"
+    summary = f"{subject(drawn.structures)}, report, {drawn.provenance.summary}"
     return document(source, modules.REPORT, summary, content, evidence, review, status)
 
 

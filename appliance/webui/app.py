@@ -151,6 +151,7 @@ def _register_problems(app: Flask) -> None:
     app.register_error_handler(CSRFError, _forged)
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(ApplianceError, _appliance)
+    app.register_error_handler(RecursionError, _too_deep)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -172,6 +173,13 @@ def _http(error: Exception) -> tuple[Response, int] | HTTPException:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer[0].headers["Allow"] = ", ".join(error.valid_methods)  # RFC 9110 15.5.6
     return answer
+
+
+def _too_deep(error: Exception) -> tuple[Response, int]:
+    # Python's JSON reader recurses: no ValueError, which Flask would answer by itself.
+    if not request.is_json:
+        return _unforeseen(error)
+    return problem(HTTPStatus.BAD_REQUEST, _SENTENCES[HTTPStatus.BAD_REQUEST])
 
 
 def _appliance(error: Exception) -> tuple[Response, int]:

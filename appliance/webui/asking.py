@@ -22,6 +22,7 @@ _LARGEST_ID = 2**63 - 1  # SQLite's largest integer
 _NOT_UNDERSTOOD = "The page sent something this box doesn't understand. Reload it and try again."
 
 _Id = Annotated[str, Field(max_length=1024)]
+_Key = Annotated[str, Field(max_length=8192)]
 
 
 class _Asked(BaseModel):
@@ -36,12 +37,19 @@ class _Asked(BaseModel):
 
 
 class _Whose(BaseModel):
-    """The body of a word on whose study it is; `right` is null when all are one person's."""
+    """The body of a word on whose study it is; `right` is null when all are one person's.
+
+    `newest_identity` is the word on the screen, 0 for none; `keys` and `right_key` tell people of
+    one PatientID apart.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     patient_ids: list[_Id] = Field(max_length=100)
     right: _Id | None
+    newest_identity: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] = 0
+    keys: list[_Key] | None = Field(None, max_length=100)
+    right_key: _Key | None = None
 
 
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -68,15 +76,24 @@ def ask_expert(seq: int) -> tuple[Response, int]:
 @blueprint.post("/api/loops/<int:seq>/identity")
 @describe({201: "the loop as it stands"}, refuses=[404, 409, 422], body=_Whose)
 def say_whose(seq: int) -> tuple[Response, int]:
-    """Take a person's word on whose study it is, of one that holds several PatientIDs.
+    """Take a person's word on whose study it is, of one that tells of several patients.
 
     Returns
     -------
-    201 with the loop as it then stands; 409 when the study holds other PatientIDs by now.
+    201 with the loop as it then stands; 409 when the study tells of others by now, somebody has
+    said meanwhile, or a loop is accepted that the word would make another patient's.
     """
     posted = _parse(_Whose)
     find(seq)
-    said = identity.Said(seq, current_user.id, frozenset(posted.patient_ids), posted.right)
+    said = identity.Said(
+        seq,
+        current_user.id,
+        frozenset(posted.patient_ids),
+        posted.right,
+        newest=posted.newest_identity,
+        shown_keys=None if posted.keys is None else frozenset(posted.keys),
+        right_key=posted.right_key,
+    )
     try:
         identity.say(here().ledger, said)
     except (Stale, Conflict) as error:

@@ -211,7 +211,9 @@ def _wait_words(wait: float) -> str:
 
 
 def _local(address: str) -> str:
-    """A page of ours, or the worklist: never a way to another site."""
+    """A page of ours, or the worklist: never a way to another site, nor to another header."""
+    if not address.isprintable():
+        return "/"
     parts = urlsplit(address)
     ours = not parts.scheme and not parts.netloc and re.match(r"/(?![/\\])", address)
     return address if ours else "/"

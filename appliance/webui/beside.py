@@ -55,7 +55,8 @@ def _biplane(loop: words.Row, siblings: Sequence[words.Row]) -> dict[str, Any] |
 
 def _partner(loop: words.Row, siblings: Sequence[words.Row], wanted: str) -> words.Row | None:
     """The loop of the other view: what a person accepted before what nobody saw, then the newest."""
-    if loop["patients"] > 1 or not loop["study_instance_uid"]:
+    doubtful = loop["patients"] > 1 and loop["identity"] is None
+    if doubtful or words.is_another_patient(loop) or not loop["study_instance_uid"]:
         return None
     fit = [
         row
@@ -64,6 +65,7 @@ def _partner(loop: words.Row, siblings: Sequence[words.Row], wanted: str) -> wor
         and row["state"] == "analysed"
         and sure_of(row["view"]) == wanted
         and row["patient_id"] == loop["patient_id"]
+        and not words.is_another_patient(row)
         and not (words.decided(row) and row["review"]["decision"] == "rejected")
     ]
     return max(fit, key=lambda row: (words.decided(row), row["seq"]), default=None)

@@ -6,7 +6,9 @@ from typing import Any
 from flask import url_for
 
 from appliance.config import DicomPeer, DicomWebPeer, Settings
-from appliance.webui import attention, words
+from appliance.ledger import identity
+from appliance.ledger.person import told_apart
+from appliance.webui import attention, dates, words
 from appliance.webui.label import word
 from appliance.webui.thumbnails import name as drawn_on
 
@@ -17,12 +19,12 @@ _SIGNS = ("▲", "○", "◐", "–", "●")
 def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
     """Return what the list shows of a study's loops, which come oldest first."""
     newest = loops[-1]
-    several = len({(loop["patient_id"], loop["patient_name"]) for loop in loops}) > 1
     current = [loop for loop in loops if loop["current"]]
+    several = len(told_apart(map(identity.of, current or loops))) > 1
     return {
         "patient_name": "Several patients" if several else _name(newest),
         "patient_id": "" if several else newest["patient_id"],
-        "time": words.machine_time(newest["content_date_time"]),
+        "time": dates.minute(newest["content_date_time"]),
         "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
         "views": _views(current),
         "ef": _ef(current),
@@ -99,12 +101,17 @@ def _views(loops: Sequence[words.Row]) -> str:
 
 
 def _ef(loops: Sequence[words.Row]) -> str:
-    measured = [words.in_force(loop) for loop in loops]
+    # A rejected loop's numbers count for nothing.
+    measured = [words.in_force(loop) for loop in loops if not _rejected(loop)]
     found = [item["ef_percent"] for item in measured if item and item["ef_percent"] is not None]
     if not found:
         return ""
     low, high = f"{min(found):.0f}", f"{max(found):.0f}"
     return f"EF {low} %" if low == high else f"EF {low}–{high} %"
+
+
+def _rejected(loop: words.Row) -> bool:
+    return words.decided(loop) and loop["review"]["decision"] == "rejected"
 
 
 def _marks(loops: Sequence[words.Row], settings: Settings) -> Iterator[dict[str, str]]:

@@ -10,9 +10,17 @@ import numpy.typing as npt
 from appliance import labels, masks
 from appliance.cine import Timing
 from appliance.ledger import Ledger, worklist
-from appliance.measures import FrameMeasures, draws_heart, frame_measures, isotropic, measure
+from appliance.measures import (
+    FrameMeasures,
+    draws_heart,
+    frame_measures,
+    isotropic,
+    measure,
+    unviewed,
+)
 from appliance.sector import Geometry
 from appliance.spool import Spool
+from appliance.views import NO_VIEW
 
 _CHUNK_FRAMES = 8  # label maps of so many frames in one file
 
@@ -139,4 +147,5 @@ def _measures(
         if row and row.get("doubt") and index not in corrected
     }
     measured = measure(per_frame, timing, side, reason, ed=ed, es=es, doubtful=doubtful)
-    return measured.to_dict()
+    told = analysis["measures"].get("withheld", {}).get("ef_percent") != NO_VIEW
+    return (measured if told else unviewed(measured)).to_dict()

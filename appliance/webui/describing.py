@@ -10,8 +10,9 @@ from appliance.cine import Timing, open_cine
 from appliance.errors import CineError, Part10Error
 from appliance.ledger import analysis as analyses
 from appliance.ledger import identity, worklist
+from appliance.ledger.current import newest
 from appliance.measures import draws_heart
-from appliance.webui import beside, words
+from appliance.webui import beside, dates, words
 from appliance.webui.app import here
 from appliance.webui.cards import card
 from appliance.webui.label import described
@@ -26,6 +27,7 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
     version = worklist.version(ledger)
     # Read before what is shown of reviews: a decision in between is refused, never missed.
     decided = worklist.reviews(ledger, loop["seq"])
+    newest_identity = identity.newest_word(ledger, loop["study_instance_uid"])
     # What a person has called another view is played, and shown without masks.
     other = words.is_other(loop)
     analysis = None if other else worklist.latest_analysis(ledger, loop["seq"])
@@ -41,18 +43,22 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
         "status": words.status(loop),
         "blocked": words.blocked(loop),
         "superseded": not loop["current"],
+        "newer": _newer(loop),
         "newest_review": decided[-1]["id"] if decided else 0,
-        "words": words.why(loop) or _progress(loop, analysis),
+        # What stands in the place of the newer one says so where the way to it is.
+        "words": (words.why(loop) or _progress(loop, analysis)) if loop["current"] else "",
         "patient_id": loop["patient_id"],
+        "newest_identity": newest_identity,
+        "doubt": words.sentence(loop["told"]) if loop["told"] else "",
         "identities": _identities(loop),
         "askable": bool(loop["current"] and not loop["expert"] and not words.decided(loop)),
         "patient": {
             "name": words.person_name(loop["patient_name"]),
             "id": loop["patient_id"],
             "key": patient_key(loop["patient_id"]),
-            "birth": words.date(loop["patient_birth_date"]),
+            "birth": dates.day(loop["patient_birth_date"]),
         },
-        "time": words.machine_time(loop["content_date_time"]),
+        "time": dates.minute(loop["content_date_time"]),
         "view": described(ledger, loop),
         **_playback(loop, analysis),
         "analysis": _analysis(analysis) if analysis else None,
@@ -87,15 +93,28 @@ def onward(loop: words.Row) -> str:
     return url_for("loops.viewer", seq=(later or waiting)[0])
 
 
+def _newer(loop: words.Row) -> str | None:
+    """Where the object is that has taken this one's place, if any has."""
+    if loop["current"]:
+        return None
+    sql = f"SELECT {newest('i')} AS seq FROM instance i WHERE i.seq = ?"
+    row = here().ledger.read_one(sql, [loop["seq"]])
+    return url_for("loops.viewer", seq=row["seq"]) if row else None
+
+
 def _identities(loop: words.Row) -> list[dict[str, Any]]:
-    """Who the loops of a study of several PatientIDs say they are of; [] of one patient's."""
+    """Who the loops of a study of several patients say they are of; [] of one patient's.
+
+    Without `loops`: as the machine had sent it before.
+    """
     if loop["patients"] < 2:
         return []
     return [
         {
+            "key": row["key"],
             "id": row["patient_id"],
             "name": words.person_name(row["patient_name"]),
-            "birth": words.date(row["patient_birth_date"]),
+            "birth": dates.day(row["patient_birth_date"]),
             "loops": row["loops"],
         }
         for row in identity.people(here().ledger, loop["study_instance_uid"])
@@ -220,6 +239,7 @@ def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
         "review": None,
         "stands": True,
         "sign": "◆",
+        "decision": "",
         "title": f"{analysis['model_name']} {analysis['model_version']}",
         "time": words.clock(analysis["sealed_at"] or analysis["opened_at"]),
         "note": "",
@@ -254,6 +274,7 @@ def _review(
         "review": review["id"],
         "stands": True,
         "sign": sign,
+        "decision": review["decision"],
         "title": f"{review['reviewer']} {review['decision']}",
         "time": words.clock(review["at"]),
         "note": review["reason"],

@@ -87,4 +87,7 @@ def _away() -> Response:
 
 
 def _page(said: str) -> str:
-    return render_template("first.html", problem=said)
+    form = request.form
+    reviews = request.method == "GET" or "reviews" in form
+    kept = {"code": form.get("code", ""), "name": form.get("user", ""), "reviews": reviews}
+    return render_template("first.html", problem=said, **kept)

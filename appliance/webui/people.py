@@ -15,6 +15,7 @@ blueprint = Blueprint("people", __name__)
 
 Answer = Response | tuple[str, int]
 _SHOWN = 100  # rows of the audit
+_HASHES = ("analysis", "content")  # of the audit's rows, left to `echocart audit list`
 
 
 @blueprint.get("/people")
@@ -125,5 +126,5 @@ def _page(said: str) -> str:
 
 
 def _to_what(row: dict[str, Any]) -> str:
-    facts = [f"{name} {value}" for name, value in row["detail"].items() if name != "analysis"]
+    facts = [f"{name} {value}" for name, value in row["detail"].items() if name not in _HASHES]
     return " · ".join(filter(None, [row["subject"], *facts]))

@@ -127,7 +127,8 @@ def _correction(posted: _Posted, seq: int, analysis: words.Row) -> Correction | 
     drawn = _drawn(posted.contours, analysis)
     shown = analysis["measures"] if base is None else base["measures"]
     before = (shown["ed_frame"], shown["es_frame"])
-    if posted.decision == "corrected" and not drawn and marks == before:
+    kept = marks in (before, (None, None))  # none sent: as they were
+    if posted.decision == "corrected" and not drawn and kept:
         _refuse("Nothing was corrected.")
     chosen = marks if posted.decision == "corrected" else before
     return correct(box.ledger, box.spool, analysis, drawn, base["id"] if base else None, chosen)

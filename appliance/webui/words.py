@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from appliance.ledger import identity
 from appliance.views import OTHER
 
 Row = Mapping[str, Any]
@@ -195,10 +196,8 @@ def blocked(loop: Row) -> str | None:
     if not loop["current"]:
         return "The machine has sent this loop again: look at the newer one."
     if loop["patients"] > 1 and loop["identity"] is None:
-        return (
-            "This study holds loops of two patients. Nothing can be accepted until somebody says"
-            " whose it is."
-        )
+        told = f"{loop['told'][0].upper()}{loop['told'][1:]}"
+        return f"{told}. Nothing can be accepted until somebody says whose it is."
     if is_another_patient(loop):
         return (
             f"{loop['identity']['by']} has said that this study is another patient's. Reject this"
@@ -213,9 +212,8 @@ def blocked(loop: Row) -> str | None:
 
 
 def is_another_patient(loop: Row) -> bool:
-    """Tell whether a person has said that a study belongs to another PatientID than the loop's."""
-    said = loop["identity"]
-    return said is not None and said["right"] not in (None, loop["patient_id"])
+    """Tell whether a person has said that a study is another patient's than the loop's."""
+    return identity.excludes(loop["identity"], identity.of(loop))
 
 
 def numbers(measures: Row) -> dict[str, Any]:

@@ -221,6 +221,37 @@ def test_without_the_box_a_locked_page_shows_nothing(quick: Box, tablet: Any) ->
     tab.wait_for_url("**/sign-in?**")
 
 
+def test_a_page_locked_without_network_opens_after_a_reload_by_pin_alone(
+    box: Box, tablet: Any, arrive: Arrive
+) -> None:
+    path = f"/loop/{arrive()['seq']}"
+    for again in ("reload", "sign-in", "new tab"):
+        tab = tablet(box)
+        hand.sign_in(tab, "AK", path)
+        hand.open_loop(tab)
+        tab.context.set_offline(True)
+        tab.keyboard.press("l")
+        expect(tab.locator("#lock")).to_be_hidden()
+        if again == "new tab":
+            context = tab.context
+            tab.close()
+            tab = context.new_page()
+        # Before the page that was locked has told the box: it can't any more.
+        tab.context.route("**/lock", lambda route: route.abort("internetdisconnected"))
+        tab.context.set_offline(False)
+        tab.goto("/sign-in" if again == "sign-in" else path)
+        expect(tab.locator("html.covered")).to_have_count(1)
+        expect(tab.locator("body")).to_be_hidden()
+        assert tab.request.get(f"{box.url}/api/version").status == 200, "the box knows already"
+        tab.context.unroute("**/lock")
+        expect(tab.get_by_role("heading", name="Locked")).to_be_visible()
+        assert tab.request.get(f"{box.url}/api/version").status == 401
+        assert tab.evaluate("() => localStorage.getItem('echocart.locked')") is None
+        hand.enter_pin(tab, "AK")
+        tab.wait_for_url(f"{box.url}/" if again == "sign-in" else f"**{path}")
+        expect(tab.locator("#lock")).to_be_visible()
+
+
 def test_an_admin_manages_people_on_the_page(quick: Box, tablet: Any, artefacts: Path) -> None:
     enrol(quick, "AD", "admin")
     tab = tablet(quick)

@@ -89,6 +89,25 @@ def test_a_study_of_two_patients_is_settled_on_the_page(
     assert said == [{"by": "AK", "right": "ONE"}, {"by": "AK", "right": None}]
 
 
+def test_a_loop_sent_again_with_another_name_is_confirmed_on_the_page(
+    open_page: Open, arrive: Arrive, artefacts: Path
+) -> None:
+    same = {"StudyInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
+    arrive(elements=same, PatientID="P", PatientName="FIRST^F", frames=1)
+    row = arrive(elements=same, PatientID="P", PatientName="SECOND^S")
+    tab = open_page(f"/loop/{row['seq']}")
+    tab.wait_for_selector("body[data-ready=true]")
+    expect(tab.locator("#blocked")).to_contain_text("sent this study again with another patient")
+    expect(tab.locator("#accept")).to_be_disabled()
+    tab.tap("#whose")
+    for text in ("name differs", "FIRST, F ID P", ": sent before", "SECOND, S ID P", ": 1 loop"):
+        expect(tab.locator("#whose-said")).to_contain_text(text)
+    tab.screenshot(path=artefacts / "changed-dialog.png")
+    tab.get_by_role("button", name="Yes, it is SECOND, S").tap()
+    expect(tab.locator("#blocked")).to_be_hidden()
+    expect(tab.locator("#accept")).to_be_enabled()
+
+
 def test_a_stroke_survives_the_service_and_the_tablet(
     box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
 ) -> None:

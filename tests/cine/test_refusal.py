@@ -24,6 +24,8 @@ TWO_REGIONS = [region((0, 0, 78, 119), (0.1, 0.1)), region((80, 0, 78, 119), (0.
 REFUSED = [
     ({"frames": 1}, "A still image"),
     ({"frames": 3}, "Only 3 frames"),
+    ({"frames": 1, "elements": {"NumberOfFrames": 40}}, "The loop is damaged: of the 40 frames"),
+    ({"frames": 3, "elements": {"NumberOfFrames": 40}}, "The loop is damaged: of the 40 frames"),
     ({"regions": "doppler"}, "Spectral Doppler"),
     ({"regions": "m-mode"}, "M-mode"),
     ({"elements": {"ImageType": ["ORIGINAL", "PRIMARY", "", "0002"]}}, "M-mode"),

@@ -132,6 +132,15 @@ def test_what_is_no_such_stream_is_refused_on_opening(tmp_path, change, words):
         open_cine(loop.write(tmp_path / "a.dcm"))
 
 
+def test_a_stream_that_ends_after_its_first_pictures_is_called_damaged_not_a_still(opened):
+    def spoilt(data: bytes) -> bytes:
+        return data[:5000] + bytes(len(data) - 5000)
+
+    cine = opened(filmed("libx264", "h264", MPEG4HP41, change=spoilt))
+    assert cine.frames < 8
+    assert cine.refusal_by_elements().startswith("The video is damaged: of the 24 frames")
+
+
 def test_pictures_of_another_size_are_refused_on_opening(tmp_path):
     loop = filmed("libx264", "mp4", MPEG4HP41)
     loop.dataset.Rows = 480

@@ -9,11 +9,13 @@ from appliance import model_store
 from appliance.engine.admission import NOT_DRAWN, SAID_OTHER
 from appliance.engine.choice import Choice
 from appliance.engine.view import NOT_APICAL
-from appliance.errors import BackendError, ManifestError
-from appliance.ledger import engine_state, setting, view
+from appliance.errors import ManifestError
+from appliance.ledger import engine_state, setting, view, worklist
 from appliance.ledger.view import Said
 from appliance.manifest import current_model
 from appliance.measures.summary import NOT_THE_HEART
+from appliance.views import NO_VIEW
+from appliance.webui.correcting import correct
 from tests.box import Box
 from tests.engine import tiny_onnx
 from tests.engine.conftest import Bench
@@ -47,6 +49,16 @@ def of_views(box, tmp_path):
 
 
 @pytest.fixture
+def unseeing(box, tmp_path):
+    """The released network without its view network."""
+    folder = tmp_path / "noview"
+    shutil.copytree(current_model().folder, folder)
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "noview", "view": None}))
+    return model_store.name_of(model_store.add(box.settings.box.state_dir, folder))
+
+
+@pytest.fixture
 def bright(box, tmp_path):
     return model_store.name_of(
         model_store.add(box.settings.box.state_dir, tiny_onnx.write(tmp_path / "bright"))
@@ -68,8 +80,8 @@ def bench_of(box):
     return made
 
 
-def heart(tmp_path, seed=0):
-    return cine_loop(frames=16, seed=seed).write(tmp_path / f"heart-{seed}.dcm")
+def heart(tmp_path, seed=0, frames=16):
+    return cine_loop(frames=frames, seed=seed).write(tmp_path / f"heart-{seed}.dcm")
 
 
 def turned(tmp_path):
@@ -146,6 +158,39 @@ def test_what_a_person_calls_another_view_goes_to_no_apical_model(bench_of, brig
     bench = bench_of(BOTH, bright)
     bench.worker.work_once()
     assert drawn_by(bench.loop(seq)) == bright
+
+
+def test_what_an_earlier_network_refuses_goes_to_no_model_that_tells_no_views(
+    bench_of, unseeing, tmp_path
+):
+    loop = bench_of(BOTH, unseeing).analyse(turned(tmp_path))
+    assert (loop["state"], loop["reason"]) == ("kept", NOT_APICAL)
+
+
+def test_a_model_that_tells_no_views_draws_what_an_earlier_network_recognised(
+    bench_of, of_views, unseeing, tmp_path
+):
+    bench = bench_of(of_views("two", "A2C"), unseeing)
+    loop = bench.analyse(heart(tmp_path, frames=40))
+    assert (drawn_by(loop), loop["view"]["view"]) == (unseeing, "A4C")
+    assert loop["view"]["by"] == current_model().view.sha256
+    assert loop["analysis"]["measures"]["ef_percent"]
+
+
+def test_without_a_view_nothing_is_measured_until_a_person_tells_it(bench_of, unseeing, tmp_path):
+    bench = bench_of(unseeing)
+    bench.choice.newer()
+    loop = bench.analyse(heart(tmp_path, frames=40))
+    measures = loop["analysis"]["measures"]
+    assert (loop["view"]["view"], measures["withheld"]["ef_percent"]) == ("", NO_VIEW)
+    assert not any(measures[name] for name in ("ef_percent", "edv_ml", "la_volume_ml", "beats"))
+    assert measures["lv_area_curve"][0]
+    analysed = worklist.analysis(bench.ledger, loop["analysis"]["id"])
+    corrected = correct(bench.ledger, bench.spool, analysed, {}, None, (None, None)).measures
+    assert (corrected["ef_percent"], corrected["withheld"]) == (None, measures["withheld"])
+    again = say(bench, loop["seq"], "A4C")["analysis"]["measures"]
+    assert again["ef_percent"]
+    assert "ef_percent" not in again["withheld"]
 
 
 def test_other_structures_come_with_their_names_and_nothing_is_measured(bench_of, bright, tmp_path):
@@ -268,6 +313,15 @@ def test_the_command_line_puts_models_side_by_side_and_takes_them_away(box, tmp_
     assert "came with the box" in echocart("model", "remove", BOTH, *config).stderr
 
 
+def test_the_toml_files_model_can_be_named_among_others(box, tmp_path):
+    model_store.add(box.settings.box.state_dir, tiny_onnx.write(tmp_path / "bright"))
+    done = echocart("model", "use", "bright-1.0.0", "", "--config", box.config)
+    assert f"bright-1.0.0, then {BOTH}" in done.stdout, done.stderr
+    assert setting.chosen_models(box.ledger) == ("bright-1.0.0", BOTH)
+    assert echocart("model", "use", "", "--config", box.config).returncode == 0
+    assert setting.chosen_models(box.ledger) == ()
+
+
 def test_the_page_shows_the_structures_of_the_model_that_drew(tmp_path):
     with Box(tmp_path / "box", services=("engine", "webui")) as box:
         model_store.add(box.settings.box.state_dir, tiny_onnx.write(tmp_path / "bright"))
@@ -299,7 +353,40 @@ def test_the_toml_file_may_name_models_beside_the_first(tmp_path):
         assert [model.name for model in models] == [BOTH, "bright-1.0.0"]
 
 
-def test_without_one_usable_model_the_engine_says_which(bench_of, bright, box):
-    (box.settings.box.state_dir / "models" / bright / "network.onnx").write_bytes(b"")
-    with pytest.raises((BackendError, ManifestError)):
-        Choice(box.ledger, box.settings)._opened([bright])
+def test_without_one_usable_model_the_engine_says_which(tmp_path):
+    extra = '[engine]\nmodel = "bright-1.0.0"\n'
+    with Box(tmp_path / "box", services=(), extra=extra) as box:
+        made = model_store.add(box.settings.box.state_dir, tiny_onnx.write(tmp_path / "bright"))
+        (made.folder / "network.onnx").write_bytes(b"")
+        with pytest.raises(ManifestError, match="not the file that was released"):
+            Choice(box.ledger, box.settings).first()
+
+
+def test_when_no_chosen_model_can_be_used_status_and_page_say_so_for_each(
+    bench_of, unseeing, bright, box
+):
+    models = box.settings.box.state_dir / "models"
+    (models / unseeing / "network.onnx").write_bytes(b"")
+    shutil.rmtree(models / bright)
+    bench = bench_of(unseeing, bright)  # as after a restart
+    assert [model.name for model in bench.models] == [BOTH]
+    row = engine_state.get(box.ledger)
+    assert row["model"] == BOTH
+    for name in (unseeing, bright):
+        assert f"{name} can't be used: " in engine_state.in_words(row)
+        assert f"Nothing is drawn with {name}: " in engine_state.problem(row)
+
+
+def test_models_that_can_not_take_over_are_told_and_a_repaired_one_does(
+    bench_of, bright, tmp_path, box
+):
+    bench = bench_of(BOTH)
+    network = box.settings.box.state_dir / "models" / bright / "network.onnx"
+    network.write_bytes(b"")
+    setting.choose_models(box.ledger, [bright], "anna")
+    assert bench.choice.newer() is None
+    assert bright in engine_state.problem(engine_state.get(box.ledger))
+    model_store.add(box.settings.box.state_dir, tmp_path / "bright")
+    setting.choose_models(box.ledger, [bright], "anna")
+    assert [model.name for model in bench.choice.newer() or ()] == [bright]
+    assert engine_state.problem(engine_state.get(box.ledger)) == ""

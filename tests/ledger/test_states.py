@@ -8,7 +8,17 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import LedgerError
-from appliance.ledger import Ledger, analysis, delivery, reception, review, worklist
+from appliance.ledger import (
+    Ledger,
+    analysis,
+    clock,
+    delivery,
+    identity,
+    lease,
+    reception,
+    review,
+    worklist,
+)
 from appliance.ledger.analysis import Claim, Opened
 from appliance.ledger.reception import Received
 from appliance.ledger.review import Conflict, Decision, Stale
@@ -214,13 +224,17 @@ def test_a_study_of_two_patients_blocks_accept_but_not_reject(ledger):
 
 
 def test_a_study_sent_again_under_one_patient_can_be_accepted(ledger):
-    """The block is lifted by what it asks for: the patient corrected, the study sent again."""
+    """The patient corrected, the study sent again, and somebody has confirmed the change."""
     reception.record(ledger, received(PatientID="P2"))
     reception.record(ledger, received(uid="1.2.4", sha256="b" * 64))
     assert {row["patients"] for row in worklist.loops(ledger)} == {2}
     first, sha256 = analysed(ledger, received(sha256="c" * 64))
     reception.record(ledger, received(uid="1.2.4", sha256="d" * 64))
-    assert {row["patients"] for row in worklist.loops(ledger)} == {1}
+    told = worklist.loop(ledger, first)["told"]
+    assert told == "the machine has sent this study again with another patient (ID differs)"
+    with pytest.raises(Conflict, match="another patient"):
+        review.record(ledger, decision(first, sha256), USB)
+    identity.say(ledger, identity.Said(first, "AK", frozenset({"P1", "P2"}), "P1"))
     review.record(ledger, decision(first, sha256), USB)
     assert worklist.loop(ledger, first)["review"]["decision"] == "accepted"
 
@@ -387,6 +401,30 @@ def test_results_wait_until_the_study_is_closed(ledger):
     assert delivery.claim(ledger, "c", 10, ["usb"]) is None  # a loop of it is not decided
     review.record(ledger, decision(other, other_sha256, key="k2", decision="rejected"), [])
     assert delivery.claim(ledger, "c", 10, ["usb"]) is not None
+
+
+def _arrived_long_ago(ledger: Ledger) -> None:
+    with ledger.transaction() as db:
+        db.execute("UPDATE instance SET received_boot_s = received_boot_s - 3600")
+
+
+def test_results_wait_for_the_quiet_time_after_the_last_decision(ledger, monkeypatch):
+    now = clock.boot_seconds() + 10_000
+    for module in (review, lease):
+        monkeypatch.setattr(module, "boot_seconds", lambda: now)
+    seq, sha256 = analysed(ledger)
+    other, other_sha256 = analysed(ledger, received(uid="1.2.4", sha256="b" * 64))
+    _arrived_long_ago(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    review.record(ledger, decision(other, other_sha256, key="k2"), USB)
+    assert delivery.claim(ledger, "c", 10, ["usb"], closes_after_s=600) is None
+    review.record(ledger, decision(seq, sha256, key="k3", decision="undone"), USB)
+    now += 400
+    review.record(ledger, decision(seq, sha256, key="k4", decision="rejected"), USB)
+    now += 400
+    assert delivery.claim(ledger, "c", 10, ["usb"], closes_after_s=600) is None
+    now += 201
+    assert delivery.claim(ledger, "c", 10, ["usb"], closes_after_s=600).seq == other
 
 
 def test_a_decision_can_be_undone_until_its_result_leaves(ledger):

@@ -212,12 +212,24 @@ def test_the_commands_make_what_the_box_and_a_cart_need(tmp_path):
     lines = [line.strip() for line in done.stdout.splitlines() if line.startswith("  tls_")][:4]
     lines[0] = f"tls_port = {port}"
     assert "AE title    ECHOCART" in done.stdout
+    assert "review page" in echocart("tls", "--help").stdout
     assert "host, port  127.0.0.1, 2762" in done.stdout
     done = echocart("tls", "cart", "CART 7", "--dir", folder)
     assert str(folder / "cart-CART_7.pem") in done.stdout
     with Box(tmp_path / "box", ["scp"], scp="\n".join(lines)):
         key, certificate = folder / "cart-CART_7.key", folder / "cart-CART_7.pem"
         assert echo(port, "+tls", key, certificate, "+cf", folder / "ca.pem")
+
+
+@pytest.mark.parametrize("name", ["bad name!", "*.example.org", "example.org:8443", ""])
+def test_what_is_no_name_of_a_host_gets_no_certificate(tmp_path, name):
+    config = tmp_path / "echocart.toml"
+    config.write_text(f'[box]\nae_title = "A"\nstate_dir = "{tmp_path / "state"}"\n')
+    folder = tmp_path / "tls"
+    done = echocart("tls", "init", "--dir", folder, "--name", name, "--config", config)
+    assert done.returncode == 1
+    assert f"{name!r} is not a host name or IP address" in done.stderr
+    assert not folder.exists()
 
 
 def test_nothing_is_overwritten_and_no_certificate_comes_without_an_authority(tmp_path):

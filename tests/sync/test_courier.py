@@ -234,7 +234,7 @@ def test_a_model_that_measures_nothing_sends_masks_and_says_why_no_report(desk):
     desk.run()
     rows = {row["kind"]: row for row in worklist.deliveries(desk.ledger, review["seq"])}
     assert (rows["seg"]["state"], rows["sr"]["state"]) == ("proven", "refused")
-    assert "draws no left ventricle" in rows["sr"]["problem"]
+    assert "other structures than the apical heart" in rows["sr"]["problem"]
 
 
 def test_a_correction_of_several_objects_is_proven_when_all_are(desk, patient_courier):

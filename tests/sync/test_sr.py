@@ -15,9 +15,10 @@ from appliance.measures import Measures
 from appliance.part10 import read_header
 from appliance.sync.carried import value_of
 from appliance.sync.document import Reference
-from appliance.sync.findings import Drawn
+from appliance.sync.findings import Drawn, NothingToReport
 from appliance.sync.modules import REPORT, SEGMENTATION
 from appliance.sync.seg import segmentation
+from appliance.sync.segments import Structure
 from appliance.sync.sr import report
 from tests.sync.material import (
     AUTOMATIC,
@@ -240,17 +241,30 @@ def test_a_loop_without_a_heartbeat_has_no_number_and_every_reason(tmp_path, sou
     assert errors_of(path, KIND) == []
 
 
-def test_a_model_without_an_atrium_says_so_with_the_ventricle(tmp_path, source):
-    path = written(
-        tmp_path,
-        source,
-        shown=drawn(source, structures=STRUCTURES[:2]),
-        la_volume_ml=None,
-        withheld={"la_volume_ml": "No atrial volume: the left atrium was not found."},
-    )
-    assert set(unknown(path)) == {LA_VOLUME.value}
-    assert {group.tracking_identifier for group in groups(path)} == {"Left ventricle"}
-    assert errors_of(path, KIND) == []
+RIGHT_HEART = [
+    Structure(1, "Right ventricle", "53085002", "Right ventricle", "#56B4E9"),
+    Structure(2, "Septum", "589001", "Interventricular septum", "#E69F00"),
+    Structure(3, "Right atrium", "73829009", "Right atrium", "#CC79A7"),
+]
+
+
+@pytest.mark.parametrize("structures", [RIGHT_HEART, STRUCTURES[:2]], ids=["right", "no atrium"])
+def test_structures_that_are_not_measured_make_no_report_whatever_their_labels(source, structures):
+    with pytest.raises(NothingToReport, match="other structures than the apical heart"):
+        build(source, shown=drawn(source, structures=structures))
+
+
+def test_a_segmentation_says_what_it_holds(tmp_path, source):
+    maps, said = label_maps(8, 48, 64), []
+    for structures in (STRUCTURES, RIGHT_HEART):
+        made = segmentation(
+            read_header(source), lambda i: maps[i], range(8), structures, AUTOMATIC, a_review()
+        )
+        said.append(pydicom.dcmread(saved(made, tmp_path)).SeriesDescription)
+    assert said == [
+        "RESEARCH USE ONLY - Left heart, accepted",
+        "RESEARCH USE ONLY - Right ventricle and 2 more, accepted",
+    ]
 
 
 def test_a_predecessor_is_named_with_its_series_and_study(tmp_path, source):

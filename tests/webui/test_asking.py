@@ -134,7 +134,7 @@ def test_one_and_the_same_person_unblocks_every_loop_until_a_third_id_comes(
     study = {"StudyInstanceUID": two_patients[0]["study_instance_uid"]}
     arrive(elements=study, PatientID="C", frames=1)
     assert page.review(two)[0] == HTTPStatus.CONFLICT
-    assert "two patients" in page.get(f"/api/loops/{two}")["blocked"]
+    assert "three patients" in page.get(f"/api/loops/{two}")["blocked"]
 
 
 def test_a_word_on_patients_who_are_not_in_the_study_is_refused(
@@ -145,6 +145,48 @@ def test_a_word_on_patients_who_are_not_in_the_study_is_refused(
     assert whose(page, seq, "C")[0] == HTTPStatus.CONFLICT
     assert whose(page, arrive()["seq"], None)[0] == HTTPStatus.CONFLICT
     assert page.get(f"/api/loops/{seq}")["blocked"]
+
+
+def test_a_word_that_has_not_seen_the_newest_one_is_refused_with_a_sentence(
+    box: Box, page: Page, two_patients: list[dict[str, Any]]
+) -> None:
+    one, two = (row["seq"] for row in two_patients)
+    shown = page.get(f"/api/loops/{two}")
+    assert shown["newest_identity"] == 0
+    assert whose(Page(box, "BM"), one, "A")[0] == HTTPStatus.CREATED
+    body = {"patient_ids": ["A", "B"], "right": "B"}
+    for seen in ({}, {"newest_identity": 0}):
+        status, problem = post(page, f"/api/loops/{two}/identity", {**body, **seen})
+        assert status == HTTPStatus.CONFLICT
+        assert problem["detail"] == "BM has said meanwhile whose study this is. Look at it first."
+    newest = page.get(f"/api/loops/{two}")["newest_identity"]
+    assert page.review(one)[0] == HTTPStatus.CREATED
+    status, problem = post(page, f"/api/loops/{two}/identity", {**body, "newest_identity": newest})
+    assert status == HTTPStatus.CONFLICT
+    assert problem["detail"].endswith("Undo that first, or reject the loop.")
+    assert page.review(one, decision="undone")[0] == HTTPStatus.CREATED
+    answer = post(page, f"/api/loops/{two}/identity", {**body, "newest_identity": newest})
+    assert answer[0] == HTTPStatus.CREATED
+
+
+def test_one_id_with_two_names_is_settled_by_the_one_who_is_meant(
+    page: Page, arrive: Arrive
+) -> None:
+    study = {"StudyInstanceUID": generate_uid()}
+    one, two = (
+        arrive(elements=study, PatientID="A", PatientName=name)["seq"]
+        for name in ("ONE^P", "TWO^P")
+    )
+    shown = page.get(f"/api/loops/{two}")
+    assert shown["blocked"].startswith("This study holds loops of two patients (name differs).")
+    keys = [row["key"] for row in shown["identities"]]
+    body = {"patient_ids": ["A"], "right": "A", "keys": keys, "right_key": keys[1]}
+    for wrong in ({"keys": keys[:1]}, {"right_key": "[]"}, {"right_key": None}):
+        status, _ = post(page, f"/api/loops/{two}/identity", {**body, **wrong})
+        assert status == HTTPStatus.CONFLICT
+    assert post(page, f"/api/loops/{two}/identity", body)[0] == HTTPStatus.CREATED
+    assert page.review(two)[0] == HTTPStatus.CREATED
+    assert page.review(one)[0] == HTTPStatus.CONFLICT
 
 
 @pytest.mark.parametrize("path", ["expert", "identity"])

@@ -54,6 +54,16 @@ def test_a_contour_of_nothing_is_refused(page: Page, contours: dict[str, Any]) -
     assert problem["detail"].endswith(".")
 
 
+@pytest.mark.parametrize("what", ["reviews", "view", "expert"])
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_json_that_nests_without_end_is_refused(page: Page, what: str, depth: int) -> None:
+    headers = {"Content-Type": "application/json", "X-CSRFToken": page.token}
+    sent = b'{"measures": ' * depth + b"1" + b"}" * depth
+    status, told, text = page.ask(f"/api/loops/1/{what}", sent, headers)
+    assert status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY), text
+    assert told["Content-Type"] == "application/problem+json"
+
+
 def test_each_loop_of_a_study_of_two_patients_says_whose_it_is(page: Page, arrive: Arrive) -> None:
     study = {"StudyInstanceUID": generate_uid()}
     arrive(elements=study, PatientID="FIRST-1", PatientName="ONE^A", frames=1)

@@ -265,6 +265,7 @@ def test_a_contour_that_makes_no_sense_is_refused_with_a_sentence(
         {"decision": "corrected", "ed_frame": 3, "es_frame": 10_000},
         {"decision": "corrected", "ed_frame": -1, "es_frame": 3},
         {"decision": "corrected", "ed_frame": 3},
+        {"decision": "corrected"},
         {"decision": "accepted", "base_review": 999_999},
         {"decision": "accepted", "contours": {"0": {LV: _TRIANGLE}}},
     ],

@@ -232,3 +232,17 @@ def test_a_change_reads_the_studies_it_touches_and_no_others(box: Box, arrive: A
     assert worklist.changed(box.ledger, worklist.version(box.ledger), 1000) == []
     newest_only = worklist.changed(box.ledger, since, 1)
     assert [row["seq"] for row in newest_only] == [second["seq"]]
+
+
+def test_a_rejected_loop_s_ef_does_not_count_for_its_study(page: Page, arrive: Arrive) -> None:
+    study = {"StudyInstanceUID": generate_uid()}
+    kept, rejected = arrive(elements=study), arrive(elements=study, heart_rate=60)
+    both = next(item for item in studies(page) if kept["seq"] in item["loops"])
+    assert page.review(rejected["seq"], decision="rejected", reason="Poor image")[0] == 201
+    one = next(item for item in studies(page) if kept["seq"] in item["loops"])
+    ef = kept["analysis"]["measures"]["ef_percent"]
+    assert f'<span class="number">EF {ef:.0f} %<' in one["html"]
+    assert one["html"] != both["html"]
+    assert page.review(kept["seq"], decision="rejected", reason="Poor image")[0] == 201
+    none = next(item for item in studies(page) if kept["seq"] in item["loops"])
+    assert '<span class="number">EF' not in none["html"]

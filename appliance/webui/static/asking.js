@@ -18,7 +18,7 @@ export function askExpert(state, key, onWait) {
   return persist(() => post(`/api/loops/${state.seq}/expert`, body), onWait);
 }
 
-/** The dialog of a study that holds loops of several PatientIDs. */
+/** The dialog of a study that tells of several patients. */
 export class Whose {
   #view;
 
@@ -39,31 +39,52 @@ export class Whose {
   }
 
   #open() {
-    const { identities } = this.#view.state;
-    const rows = identities.map(({ id, name, birth, loops }) =>
-      make('li', {}, [
-        make('b', { textContent: name, dir: 'auto' }),
-        ` ID ${id || '(none)'}${birth ? `, born ${birth}` : ''}: ${loops === 1 ? '1 loop' : `${loops} loops`}`,
-      ]),
+    const { identities, doubt } = this.#view.state;
+    const rows = identities.map((who) =>
+      make('li', {}, [make('b', { textContent: who.name, dir: 'auto' }), ` ${known(who)}: ${counted(who)}`]),
     );
-    byId('whose-said').replaceChildren(...rows);
-    const ids = [...new Set(identities.map(({ id }) => id))];
-    const names = (wanted) => identities.filter(({ id }) => id === wanted).map(({ name }) => name);
-    const only = ids.map((id) => this.#choice(`Only ${names(id).join(', ')}, ID ${id || '(none)'}`, ids, id));
+    byId('whose-said').replaceChildren(make('li', { textContent: capital(doubt) }), ...rows);
+    // Sent again as one other patient: that is to be confirmed, not chosen.
+    const changed = identities.filter(({ loops }) => loops).length === 1;
+    const lead = ({ loops }) => (changed ? (loops ? 'Yes, it is' : 'No, it is') : 'Only');
     byId('whose-choices').replaceChildren(
-      ...only,
-      this.#choice('All of them are one and the same person', ids, null),
+      ...identities.map((who) => this.#choice(`${lead(who)} ${who.name}, ${known(who)}`, who)),
+      this.#choice('All of them are one and the same person', null),
     );
     byId('whose-dialog').showModal();
   }
 
-  #choice(text, ids, right) {
-    const button = make('button', { textContent: text, data: { right: right ?? '*' } });
+  /**
+   * @param {string} text
+   * @param {{id: string, key: string} | null} right null: all are one person
+   */
+  #choice(text, right) {
+    const { seq, identities, newest_identity } = this.#view.state;
+    const button = make('button', { textContent: text, data: { right: right?.id ?? '*' } });
+    const body = {
+      patient_ids: [...new Set(identities.map(({ id }) => id))],
+      right: right?.id ?? null,
+      newest_identity,
+      keys: identities.map(({ key }) => key),
+      right_key: right?.key ?? null,
+    };
     button.addEventListener('click', () => {
       byId('whose-dialog').close();
-      const body = { patient_ids: ids, right };
-      this.onSay(post(`/api/loops/${this.#view.state.seq}/identity`, body));
+      this.onSay(post(`/api/loops/${seq}/identity`, body));
     });
     return button;
   }
+}
+
+function known({ id, birth }) {
+  return `ID ${id || '(none)'}${birth ? `, born ${birth}` : ''}`;
+}
+
+function counted({ loops }) {
+  if (!loops) return 'sent before';
+  return loops === 1 ? '1 loop' : `${loops} loops`;
+}
+
+function capital(text) {
+  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
 }

@@ -61,7 +61,7 @@ export class Correction {
   #open(draft) {
     const view = this.#view;
     view.player.pause();
-    view.hidden = false;
+    view.hide(false);
     this.base = view.shown;
     view.editor = new Editor((frame) => view.contoursAt(frame, this.base.id), view.state);
     if (draft?.base === this.base.id) view.editor.restore(draft);
@@ -84,11 +84,20 @@ export class Correction {
   /** Take everything back, or leave when nothing is drawn: no work is lost by one tap. */
   back() {
     if (!this.#may()) return;
+    const { length } = this.#view.editor.frames;
     if (!this.changed) this.leave();
+    else if (length < 2) this.#clear();
     else {
-      this.#view.editor.clear();
-      this.#changed();
+      byId('back-title').textContent = `Take back the drawings on ${length} frames?`;
+      byId('back-dialog').showModal();
     }
+  }
+
+  #clear() {
+    byId('back-dialog').close();
+    if (!this.drawing) return;
+    this.#view.editor.clear();
+    this.#changed();
   }
 
   /** Take up what was drawn before a reload, on this tablet or, later than here, on another. */
@@ -360,11 +369,15 @@ export class Correction {
     click('set-ed', () => this.mark('ed'));
     click('set-es', () => this.mark('es'));
     click('back-out', () => this.back());
+    click('take-back', () => this.#clear());
+    click('keep-drawn', () => byId('back-dialog').close());
     click('reset', () => this.reset());
     click('spread', () => this.spread());
     click('between', () => this.between());
     click('hide-model', () => this.toggleModelLine());
     byId('brush').addEventListener('input', () => this.resize(0));
+    // The page goes with a finger down: the stroke so far is kept on the tablet.
+    addEventListener('pagehide', () => this.#view.editor?.holding && this.drop());
     for (const button of document.querySelectorAll('[data-tool]')) {
       button.addEventListener('click', () => this.choose(button.dataset.tool));
     }

@@ -7,6 +7,7 @@ const TELL_MS = Math.min(15000, LOCK_MS / 10); // a touch is told to the box so 
 const LOOK_MS = Math.min(1000, LOCK_MS / 10);
 const RETRY_MS = 2000;
 const TOUCHED = 'echocart.touched'; // when somebody last touched any page of this tablet
+const LOCKED = 'echocart.locked'; // until the box has ended the session (`signin.js`)
 const TOUCHES = ['pointerdown', 'keydown', 'wheel', 'touchstart'];
 
 const token = document.querySelector('meta[name=csrf-token]').content;
@@ -57,12 +58,39 @@ function touch(event) {
 async function lock(why) {
   if (locking) return;
   locking = true;
+  try {
+    // First: without network the session goes on, and a reload would open the page again.
+    localStorage.setItem(LOCKED, 'yes');
+  } catch {
+    // Storage is off: this page alone is covered.
+  }
   document.documentElement.classList.add('covered');
   document.body.inert = true;
-  const onward = location.pathname + location.search;
+  const onward = place();
   const body = new URLSearchParams({ next: onward, why });
-  while (!(await post('/lock', body).catch(() => null))) await pause(RETRY_MS);
+  while (!(await isTaken(body))) await pause(RETRY_MS);
   location.replace(`/sign-in?next=${encodeURIComponent(onward)}`);
+}
+
+/** @returns {boolean} whether this tablet was locked, and the box perhaps never heard of it */
+function wasLocked() {
+  try {
+    return localStorage.getItem(LOCKED) !== null;
+  } catch {
+    return false; // storage is off
+  }
+}
+
+/** @returns {string} the page to come back to */
+function place() {
+  const asked = new URLSearchParams(location.search).get('next') ?? '/';
+  return location.pathname === '/sign-in' ? asked : location.pathname + location.search;
+}
+
+/** @returns {Promise<boolean>} whether the box has taken the lock, or knows this page no more */
+async function isTaken(body) {
+  const answer = await post('/lock', body).catch(() => null);
+  return answer !== null && answer.status < 500;
 }
 
 function look() {
@@ -87,5 +115,6 @@ document.addEventListener('visibilitychange', look);
 addEventListener('pagehide', () => due && tell());
 addEventListener('pageshow', (event) => event.persisted && location.reload());
 setInterval(look, LOOK_MS);
+if (wasLocked()) lock('');
 // The touch that opened this page, told by nobody yet.
 if (Date.now() - touched() < TELL_MS) tell();

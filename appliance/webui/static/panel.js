@@ -25,7 +25,7 @@ function sign(sign) {
 /**
  * @param {HTMLElement} section
  * @param {object} shown an annotation: `numbers` as the box words them
- * @param {string} note what stands below, when drawing made the numbers old
+ * @param {string} note what stands in the place of the quiet facts, when drawing made them old
  */
 export function numbers(section, { ef, spread, volumes, lines, why }, note) {
   const rows = [
@@ -36,9 +36,9 @@ export function numbers(section, { ef, spread, volumes, lines, why }, note) {
     const items = volumes.map((text) => make('span', { textContent: text }));
     rows.push(make('p', { className: 'volumes' }, items));
   }
-  rows.push(make('p', { className: 'quiet small', textContent: lines.join(' · ') }));
+  const facts = note || lines.join(' · ');
+  rows.push(make('p', { className: `small facts ${note ? 'attention' : 'quiet'}`, textContent: facts }));
   for (const text of why) rows.push(make('p', { className: 'why', textContent: text }));
-  if (note) rows.push(make('p', { className: 'why attention', textContent: note }));
   section.replaceChildren(...rows);
 }
 

@@ -31,6 +31,14 @@ function press({ target }) {
   pin.value = digit ? (pin.value + digit).slice(0, pin.maxLength) : pin.value.slice(0, -1);
 }
 
+// Only where nobody is signed in: before that, `lock.js` still has to tell the box.
+if (!document.querySelector('meta[name=lock-after]')) {
+  try {
+    localStorage.removeItem('echocart.locked');
+  } catch {
+    // Storage is off: nothing was kept.
+  }
+}
 document.getElementById('pad').hidden = false;
 document.getElementById('pad').addEventListener('click', press);
 pin.inputMode = 'none'; // the page's own digits, not the tablet's keyboard over them

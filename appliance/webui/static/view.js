@@ -33,6 +33,8 @@ export class View {
     /** The point that the keyboard holds. */
     this.picked = null;
     this.onFrame = () => {};
+    /** Another annotation is chosen, and once more when its contours have come. */
+    this.onShow = () => {};
     this.onUndo = () => {};
     /** Makes what tells volumes while a contour is drawn: see `sizes.js`. */
     this.measures = () => null;
@@ -104,7 +106,16 @@ export class View {
   async show(id) {
     this.#shown = id;
     this.tell();
+    this.onShow();
     await this.load();
+    this.onShow();
+  }
+
+  /** @param {boolean} hidden whether contours are left out of the image */
+  hide(hidden) {
+    this.hidden = hidden;
+    byId('hide').setAttribute('aria-pressed', String(hidden));
+    this.draw();
   }
 
   /**
@@ -158,13 +169,20 @@ export class View {
 
   #tellNumbers() {
     const { state, shown, editor } = this;
-    byId('numbers').hidden = !shown;
+    const place = byId('numbers');
+    place.hidden = !shown;
     if (!shown) return;
-    if (!editor?.changed) return panel.numbers(byId('numbers'), shown.numbers, '');
+    if (!editor?.changed) {
+      place.style.minHeight = '';
+      panel.numbers(place, shown.numbers, '');
+      // What is drawn says less: nothing below moves at the first stroke.
+      if (editor) place.style.minHeight = `${place.offsetHeight}px`;
+      return;
+    }
     this.#sizes ??= this.measures(state, (frame) => this.contoursAt(frame, 'model'));
     const marks = { ...shown.marks, ...editor.marks };
     const numbers = this.#sizes.numbers(marks, (frame) => editor.at(frame), shown.numbers);
-    panel.numbers(byId('numbers'), numbers, 'As drawn. Measured by the box when you save.');
+    panel.numbers(place, numbers, 'As drawn. Measured by the box when you save.');
   }
 
   /** Write every word and number anew. */

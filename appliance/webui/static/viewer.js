@@ -7,6 +7,7 @@ import * as drafts from './drafts.js';
 import * as keys from './keys.js';
 import { Label } from './label.js';
 import { Looking } from './looking.js';
+import { make } from './panel.js';
 import * as pending from './pending.js';
 import * as pointer from './pointer.js';
 import { contours, loading, pictures, view } from './start.js';
@@ -30,6 +31,7 @@ view.onFrame = () => {
   correction.tell();
   if (isReady() && byId('reject').disabled) tellActions();
 };
+view.onShow = tellActions;
 view.onUndo = () => decide('undone');
 pictures.onTell = tellActions;
 
@@ -47,7 +49,10 @@ function isReady() {
   return document.body.dataset.ready === 'true';
 }
 
-/** Nobody decides on what can't be seen, or while a decision is on its way. */
+/**
+ * Nobody decides on what has not come, or while a decision is on its way. Contours that are hidden
+ * are shown by the first tap on Accept.
+ */
 function mayDecide() {
   const { state } = view;
   const standing = Boolean(state.analysis?.sha256) && !state.superseded;
@@ -58,27 +63,46 @@ function mayCorrect() {
   return mayDecide() && !view.state.blocked;
 }
 
+/** @returns {string} what a tap on the primary button does, in its words */
+function acceptWords() {
+  const { shown, latest, state } = view;
+  if (view.hidden) return 'Show contours';
+  if (correction.changed) return 'Save and accept';
+  const standing = state.annotations.find(({ id }) => id === latest);
+  if (standing?.decision !== 'corrected' || shown.id === latest) return 'Accept';
+  return shown.decision === 'corrected' ? 'Accept this one' : 'Accept the model’s';
+}
+
+/** Why nothing can be accepted here, with the way to the newer loop where there is one. */
+function tellHindered() {
+  const { blocked, newer, analysis } = view.state;
+  const told = [blocked, analysis && pictures.missing].filter(Boolean).join(' ');
+  if (byId('blocked').textContent !== told) {
+    byId('blocked').replaceChildren(newer ? make('a', { href: newer, textContent: told }) : told);
+  }
+  byId('blocked').hidden = !told;
+}
+
 /** Words and buttons of the decision, as they stand now. */
 function tellActions() {
   const { state } = view;
   const editing = Boolean(view.editor);
   if (editing && looking.measuring) looking.toggleRuler(); // one thing at a time under a finger
-  byId('accept').textContent = correction.changed ? 'Save and accept' : 'Accept';
+  byId('accept').textContent = acceptWords();
   byId('accept').disabled = !mayCorrect();
   byId('correct').disabled = !mayCorrect();
   byId('reject').disabled = !mayDecide();
   byId('unsure').disabled = !mayDecide() || !state.askable;
   byId('deciding').hidden = editing;
   byId('correcting').hidden = !editing;
-  const hindered = [state.blocked, state.analysis && pictures.missing].filter(Boolean).join(' ');
-  byId('blocked').textContent = hindered;
-  byId('blocked').hidden = !hindered;
+  tellHindered();
   correction.tell();
   label.tell();
   whose.tell();
   looking.tell();
   if (sending) return; // what becomes of it is said there
   if (correction.changed) say('● not saved yet', 'attention');
+  else if (state.newer && !state.newest_review) say(''); // said where the way to it is
   else say(`${state.status.sign} ${state.status.word}`, state.status.tone);
 }
 
@@ -183,6 +207,10 @@ function newKey() {
 
 function accept() {
   if (byId('accept').disabled) return;
+  if (view.hidden) {
+    toggleHidden();
+    return void hold();
+  }
   if (correction.changed) decide('corrected', correction.body());
   else decide('accepted', view.shown?.review ? { base_review: view.shown.review } : {});
 }
@@ -193,9 +221,8 @@ function goTo(mark) {
 }
 
 function toggleHidden() {
-  view.hidden = !view.hidden;
-  byId('hide').setAttribute('aria-pressed', String(view.hidden));
-  view.draw();
+  view.hide(!view.hidden);
+  tellActions();
 }
 
 function toggleModel() {
