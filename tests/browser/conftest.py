@@ -22,6 +22,11 @@ Open = Callable[..., Page]
 @pytest.fixture(scope="session")
 def signed_in(browser: Browser, box: Box) -> Iterator[StorageState]:
     """The cookie of a reviewer who typed the PIN once."""
+    yield from typed_once(browser, box)
+
+
+def typed_once(browser: Browser, box: Box) -> Iterator[StorageState]:
+    """Sign AK in."""
     with browser.new_context(base_url=box.url) as context:
         sign_in(context.new_page(), "AK", "/")
         yield context.storage_state()
@@ -37,7 +42,7 @@ def open_page(browser: Browser, box: Box, signed_in: StorageState) -> Iterator[O
         # told by the browser, not by the page.
         cut = (
             *("INTERNET_DISCONNECTED", "CONNECTION_REFUSED", "CONNECTION_RESET"),
-            "INCOMPLETE_CHUNKED_ENCODING",
+            *("INCOMPLETE_CHUNKED_ENCODING", "CONTENT_LENGTH_MISMATCH"),
         )
         refused = ("status of 409 ", "status of 422 ", "status of 429 ")
         told = (*(f"net::ERR_{name}" for name in cut), *refused)

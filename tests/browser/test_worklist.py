@@ -2,17 +2,19 @@
 
 import itertools
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, StorageState, expect
 from pydicom.uid import JPEGBaseline8Bit
 
 from tests.box import Box
-from tests.browser.conftest import Open
+from tests.browser.conftest import Open, typed_once
 from tests.phantom import cine_loop
+from tests.webui.reviewbox import Page as Reviewer
+from tests.webui.reviewbox import reviewing
 
 Arrive = Callable[..., dict[str, Any]]
 _seeds = itertools.count(9500)
@@ -29,6 +31,25 @@ _DROP = """async (files) => {
       new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer: carried }));
   }
 }"""
+
+
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory, real_loop: Path) -> Iterator[Box]:
+    """One of its own: the list shows some loops at a time, and others have filled the other."""
+    with reviewing(tmp_path_factory.mktemp("box"), [real_loop]) as box:
+        yield box
+
+
+@pytest.fixture(scope="module")
+def page(box: Box) -> Reviewer:
+    """A reviewer with the initials AK."""
+    return Reviewer(box)
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Browser, box: Box) -> Iterator[StorageState]:
+    """The cookie of a reviewer who typed the PIN once."""
+    yield from typed_once(browser, box)
 
 
 def tile(tab: Page, row: dict[str, Any]) -> Any:
