@@ -63,7 +63,7 @@ def host_name(value: str) -> str:
     try:
         return str(ip_address(value))
     except ValueError:
-        pass
+        pass  # a name, then
     if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
         raise ValueError("must be a host name or IP address, without port")
     return value.lower()

@@ -140,7 +140,7 @@ class PumpedAssociation(Association):
         try:
             self._serve()
         except Ended:
-            pass
+            pass  # as it should: released, rejected or aborted by the peer
         except Refused as refused:
             if self.is_established:
                 log.warning("%s was cut: it broke the protocol", self._caller())

@@ -76,5 +76,5 @@ class Recorder:
             while len(batch) < _MOST:
                 batch.append(self._queue.get_nowait())
         except Empty:
-            pass
+            pass  # nobody else waits: what is here is the batch
         return batch
