@@ -1,11 +1,13 @@
 """What a hand does on the page: sign in, drag by mouse, drag by finger."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from playwright.sync_api import Page
 
-from tests.box import PIN
+from appliance import labels, masks
+from tests.box import PIN, Box
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -16,6 +18,8 @@ ARGUMENTS = [
     "--no-first-run",
 ]
 STEPS = 8  # moves of one drag
+LV = 1
+FRAME = 6  # that is drawn on
 
 
 def sign_in(tab: Page, initials: str, path: str) -> None:
@@ -112,3 +116,20 @@ def drawn_frames(tab: Page) -> list[int]:
     """Return the frames that a kept correction holds."""
     kept = draft(tab)
     return sorted(int(frame) for frame, _ in kept["frames"]) if kept else []
+
+
+def correcting(open_page: Callable[..., Page], row: dict[str, Any], *size: int) -> Page:
+    """Open a loop, begin to correct it, and stop at `FRAME`."""
+    tab = open_page(f"/loop/{row['seq']}", *size)
+    open_loop(tab)
+    tab.click("#correct")
+    go_to_frame(tab, FRAME)
+    return tab
+
+
+def grabbable(box: Box, tab: Page, row: dict[str, Any]) -> tuple[float, float]:
+    """Where on the page the ventricle's contour is farthest to the left on `FRAME`."""
+    maps = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
+    points = masks.contours(maps.frame(FRAME))[LV]
+    x, y = points[points[:, 0].argmin()]
+    return place(tab, (float(x), float(y)))

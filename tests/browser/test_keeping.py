@@ -6,14 +6,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from appliance import labels, masks
 from tests.box import Box
 from tests.browser import hand
 
 Open = Callable[..., Page]
 Arrive = Callable[..., dict[str, Any]]
-LV = 1
-_FRAME = 6
 _PARTS = (
     *("#numbers", "#legend", "[data-tool=drag]", "#undo", "#set-ed", "#changed", "#stage"),
     *("#accept", "#back-out"),
@@ -26,26 +23,11 @@ def row(arrive: Arrive) -> dict[str, Any]:
     return arrive()
 
 
-def _correcting(open_page: Open, row: dict[str, Any], *size: int) -> Page:
-    tab = open_page(f"/loop/{row['seq']}", *size)
-    hand.open_loop(tab)
-    tab.click("#correct")
-    hand.go_to_frame(tab, _FRAME)
-    return tab
-
-
-def _grabbable(box: Box, tab: Page, row: dict[str, Any]) -> tuple[float, float]:
-    maps = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
-    points = masks.contours(maps.frame(_FRAME))[LV]
-    x, y = points[points[:, 0].argmin()]
-    return hand.place(tab, (float(x), float(y)))
-
-
 def test_drawings_on_many_frames_are_taken_back_only_after_a_question(
     box: Box, open_page: Open, row: dict[str, Any]
 ) -> None:
-    tab = _correcting(open_page, row)
-    hand.drag_by_mouse(tab, _grabbable(box, tab, row), -30, 0)
+    tab = hand.correcting(open_page, row)
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -30, 0)
     tab.keyboard.press("n")
     frames = hand.drawn_frames(tab)
     assert len(frames) > 1
@@ -69,24 +51,24 @@ def test_drawings_on_many_frames_are_taken_back_only_after_a_question(
 def test_a_stroke_cut_by_a_reload_is_kept_as_far_as_it_went(
     box: Box, open_page: Open, row: dict[str, Any]
 ) -> None:
-    tab = _correcting(open_page, row)
-    x, y = _grabbable(box, tab, row)
+    tab = hand.correcting(open_page, row)
+    x, y = hand.grabbable(box, tab, row)
     tab.mouse.move(x, y)
     tab.mouse.down()
     tab.mouse.move(x - 30, y, steps=hand.STEPS)
     assert hand.draft(tab) is None
     tab.reload()
     expect(tab.locator("#back-out")).to_have_text("Take all back")
-    assert hand.drawn_frames(tab) == [_FRAME]
+    assert hand.drawn_frames(tab) == [hand.FRAME]
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (768, 1024)])
 def test_nothing_moves_at_the_first_stroke(
     box: Box, open_page: Open, row: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    tab = _correcting(open_page, row, *size)
+    tab = hand.correcting(open_page, row, *size)
     before = {part: tab.locator(part).bounding_box() for part in _PARTS}
-    hand.drag_by_mouse(tab, _grabbable(box, tab, row), -12, 0)
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -12, 0)
     expect(tab.locator("#numbers")).to_contain_text("As drawn.")
     expect(tab.locator("#changed")).to_contain_text("Kept on the box")
     assert {part: tab.locator(part).bounding_box() for part in _PARTS} == before

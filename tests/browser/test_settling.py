@@ -16,23 +16,6 @@ from tests.webui import reviewbox
 
 Open = Callable[..., Page]
 Arrive = Callable[..., dict[str, Any]]
-LV = 1
-_FRAME = 6
-
-
-def _correcting(open_page: Open, row: dict[str, Any]) -> Page:
-    tab = open_page(f"/loop/{row['seq']}")
-    hand.open_loop(tab)
-    tab.click("#correct")
-    hand.go_to_frame(tab, _FRAME)
-    return tab
-
-
-def _grabbable(box: Box, tab: Page, row: dict[str, Any]) -> tuple[float, float]:
-    maps = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
-    points = masks.contours(maps.frame(_FRAME))[LV]
-    x, y = points[points[:, 0].argmin()]
-    return hand.place(tab, (float(x), float(y)))
 
 
 @pytest.mark.parametrize("way", ["tap", "key"])
@@ -112,8 +95,8 @@ def test_a_stroke_survives_the_service_and_the_tablet(
     box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    x, y = _grabbable(box, tab, row)
+    tab = hand.correcting(open_page, row)
+    x, y = hand.grabbable(box, tab, row)
     tab.mouse.move(x, y)
     tab.mouse.down()
     tab.mouse.move(x - 15, y, steps=4)
@@ -132,7 +115,7 @@ def test_a_stroke_survives_the_service_and_the_tablet(
     tab.reload()
     hand.open_loop(tab)
     expect(tab.locator("#accept")).to_have_text("Save and accept")
-    expect(tab.locator("body")).to_have_attribute("data-frame", str(_FRAME))
+    expect(tab.locator("body")).to_have_attribute("data-frame", str(hand.FRAME))
     tab.locator("#accept").click()
     tab.wait_for_url("**/")
     assert worklist.reviews(box.ledger, row["seq"])[0]["decision"] == "corrected"
@@ -143,8 +126,8 @@ def test_a_stroke_under_way_is_kept_when_the_system_takes_the_finger(
     box: Box, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    x, y = _grabbable(box, tab, row)
+    tab = hand.correcting(open_page, row)
+    x, y = hand.grabbable(box, tab, row)
     session = tab.context.new_cdp_session(tab)
 
     def touch(kind: str, points: list[dict[str, float]]) -> None:
@@ -154,7 +137,7 @@ def test_a_stroke_under_way_is_kept_when_the_system_takes_the_finger(
     for step in range(1, 9):
         touch("touchMove", [{"x": x - 3 * step, "y": y}])
     touch("touchCancel", [])
-    assert hand.drawn_frames(tab) == [_FRAME]
+    assert hand.drawn_frames(tab) == [hand.FRAME]
     expect(tab.locator("#undo")).to_be_enabled()
 
 
@@ -162,8 +145,8 @@ def test_a_second_finger_zooms_instead_of_drawing(
     box: Box, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    hand.pinch(tab, _grabbable(box, tab, row), 20, 120)
+    tab = hand.correcting(open_page, row)
+    hand.pinch(tab, hand.grabbable(box, tab, row), 20, 120)
     expect(tab.locator("#fit")).to_be_visible()
     assert hand.draft(tab) is None
     expect(tab.locator("#undo")).to_be_disabled()
@@ -173,8 +156,8 @@ def test_what_is_taken_back_is_forgotten_on_the_box(
     box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    hand.drag_by_mouse(tab, _grabbable(box, tab, row), -30, 0)
+    tab = hand.correcting(open_page, row)
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -30, 0)
     expect(tab.locator("#changed")).to_contain_text("Kept on the box")
     tab.click("#back-out")
     expect(tab.locator("#back-out")).to_have_text("Leave")
@@ -186,20 +169,20 @@ def test_a_correction_drawn_while_another_was_saved_is_told_and_both_can_be_kept
     box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    hand.drag_by_finger(tab, _grabbable(box, tab, row), -30, 0)
+    tab = hand.correcting(open_page, row)
+    hand.drag_by_finger(tab, hand.grabbable(box, tab, row), -30, 0)
     measures = row["analysis"]["measures"]
     theirs = {"ed_frame": measures["ed_frame"], "es_frame": measures["es_frame"]}
     line = masks.contours(
         labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"]).frame(3)
-    )[LV]
+    )[hand.LV]
     contours = {"3": {"1": [[float(x) + 4, float(y)] for x, y in line]}}
     other = reviewbox.Page(box, "BM")
     assert other.review(row["seq"], decision="corrected", contours=contours, **theirs)[0] == 201
     expect(tab.locator("#problem")).to_contain_text("Decided meanwhile: corrected BM")
-    assert hand.drawn_frames(tab) == [_FRAME]
+    assert hand.drawn_frames(tab) == [hand.FRAME]
     tab.locator("#accept").click()
     tab.wait_for_url("**/")
     told = page.get(f"/api/loops/{row['seq']}")["annotations"]
     assert [item["title"] for item in told[1:]] == ["BM corrected", "AK corrected"]
-    assert [item["corrected"] for item in told[1:]] == [[3], [_FRAME]]
+    assert [item["corrected"] for item in told[1:]] == [[3], [hand.FRAME]]

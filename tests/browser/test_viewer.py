@@ -16,24 +16,6 @@ from tests.webui import reviewbox
 
 Open = Callable[..., Page]
 Arrive = Callable[..., dict[str, Any]]
-LV = 1
-_FRAME = 6
-
-
-def _grabbable(box: Box, tab: Page, row: dict[str, Any]) -> tuple[float, float]:
-    """The place on the page of the leftmost point of the cavity's contour on frame `_FRAME`."""
-    maps = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
-    points = masks.contours(maps.frame(_FRAME))[LV]
-    x, y = points[points[:, 0].argmin()]
-    return hand.place(tab, (float(x), float(y)))
-
-
-def _correcting(open_page: Open, row: dict[str, Any]) -> Page:
-    tab = open_page(f"/loop/{row['seq']}")
-    hand.open_loop(tab)
-    tab.click("#correct")
-    hand.go_to_frame(tab, _FRAME)
-    return tab
 
 
 def test_a_loop_plays_with_contours_at_its_own_rate(open_page: Open) -> None:
@@ -71,16 +53,16 @@ def test_a_contour_is_dragged_and_only_near_the_hand(
     box: Box, open_page: Open, arrive: Arrive, drag: Callable[..., None]
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    drag(tab, _grabbable(box, tab, row), -30, 0)
+    tab = hand.correcting(open_page, row)
+    drag(tab, hand.grabbable(box, tab, row), -30, 0)
     kept = hand.draft(tab)
     assert kept is not None
-    assert hand.drawn_frames(tab) == [_FRAME]
+    assert hand.drawn_frames(tab) == [hand.FRAME]
     lines = {label: points for label, drawn, points in kept["frames"][0][1] if drawn}
-    assert list(lines) == [LV]
+    assert list(lines) == [hand.LV]
     maps = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
-    before = masks.contours(maps.frame(_FRAME))[LV]
-    moved = np.linalg.norm(np.array(lines[LV]).reshape(-1, 2) - before, axis=1)
+    before = masks.contours(maps.frame(hand.FRAME))[hand.LV]
+    moved = np.linalg.norm(np.array(lines[hand.LV]).reshape(-1, 2) - before, axis=1)
     assert moved.max() > 10
     assert (moved < 1).sum() > len(moved) / 3
     assert (np.abs(np.diff(moved)) < moved.max() / 2).all(), "the falloff is soft"
@@ -88,8 +70,8 @@ def test_a_contour_is_dragged_and_only_near_the_hand(
 
 def test_each_stroke_is_undone_and_done_again(box: Box, open_page: Open, arrive: Arrive) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    start = _grabbable(box, tab, row)
+    tab = hand.correcting(open_page, row)
+    start = hand.grabbable(box, tab, row)
     hand.drag_by_mouse(tab, start, -25, 0)
     once = hand.draft(tab)
     hand.drag_by_finger(tab, (start[0] - 25, start[1]), 0, 25)
@@ -118,23 +100,23 @@ def test_a_correction_is_saved_and_comes_back_as_drawn(
     box: Box, page: reviewbox.Page, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive()
-    tab = _correcting(open_page, row)
-    hand.drag_by_mouse(tab, _grabbable(box, tab, row), -30, 0)
+    tab = hand.correcting(open_page, row)
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -30, 0)
     kept = hand.draft(tab)
     expect(tab.locator("#accept")).to_have_text("Save and accept")
     tab.locator("#accept").tap()
     tab.wait_for_url("**/")
     assert hand.draft(tab) is None
     assert kept is not None
-    drawn = {label: points for label, by_hand, points in kept["frames"][0][1] if by_hand}[LV]
+    drawn = {label: points for label, by_hand, points in kept["frames"][0][1] if by_hand}[hand.LV]
     polygon = np.round(np.array(drawn).reshape(-1, 2) * 8) / 8
     review = worklist.reviews(box.ledger, row["seq"])[0]
     model = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
     stored = labels.of_review(box.ledger, box.spool, review["id"])
-    expected = masks.apply_contour(model.frame(_FRAME), LV, polygon)
-    assert np.array_equal(stored.frame(_FRAME), expected)
+    expected = masks.apply_contour(model.frame(hand.FRAME), hand.LV, polygon)
+    assert np.array_equal(stored.frame(hand.FRAME), expected)
     told = page.get(f"/api/loops/{row['seq']}")["annotations"][-1]
-    shown = masks.unpack_contours(page.ask(told["contours"])[2], [1, 2, 3])[_FRAME][LV]
+    shown = masks.unpack_contours(page.ask(told["contours"])[2], [1, 2, 3])[hand.FRAME][hand.LV]
     distance = np.linalg.norm(shown[:, None] - polygon[None], axis=-1).min(axis=1)
     assert np.median(distance) < 2.0
 
@@ -206,13 +188,13 @@ def test_a_draft_survives_a_reload_and_holds_no_name(
     box: Box, open_page: Open, arrive: Arrive
 ) -> None:
     row = arrive(PatientName="SURVIVOR^S")
-    tab = _correcting(open_page, row)
-    hand.drag_by_mouse(tab, _grabbable(box, tab, row), -30, 0)
+    tab = hand.correcting(open_page, row)
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -30, 0)
     before = hand.draft(tab)
     tab.reload()
     hand.open_loop(tab)
     expect(tab.locator("#accept")).to_have_text("Save and accept")
-    expect(tab.locator("body")).to_have_attribute("data-frame", str(_FRAME))
+    expect(tab.locator("body")).to_have_attribute("data-frame", str(hand.FRAME))
     assert _lines(hand.draft(tab)) == _lines(before)
     assert "SURVIVOR" not in str(tab.evaluate("() => JSON.stringify(localStorage)"))
 
