@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 MODELS_VENV ?= .venv-models
+WORKERS ?= 2
 GPU_VENV ?= .venv-gpu
 RECIPE ?= frame
 TRAINING ?= artefacts/training/$(notdir $(basename $(RECIPE)))
@@ -16,7 +17,8 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test lint
 	@sh tests/system_packages.sh
-	$(BIN)/python -m pytest -m "not slow and not models and not gpu" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not models and not gpu" \
+		-n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.test
 	@sh tests/system_packages.sh

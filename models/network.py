@@ -250,10 +250,10 @@ def grown(start: Network, architecture: Architecture, pictures: Tensor) -> Netwo
     Parameters
     ----------
     start
-        Folded, with the same filters and a bilinear head.
+        Folded, with the same filters.
     architecture
-        With more residual blocks, which begin as the identity (Goyal 2017, arXiv 1706.02677,
-        5.1), and perhaps a sub-pixel head, which begins as the bilinear one.
+        With as many residual blocks or more, which begin as the identity (Goyal 2017, arXiv
+        1706.02677, 5.1), and its head or a sub-pixel one, which begins as the bilinear one.
     pictures
         float32 [n, 1, 384, 384] in 0..1: BatchNorm takes its statistics from them.
 
@@ -263,12 +263,11 @@ def grown(start: Network, architecture: Architecture, pictures: Tensor) -> Netwo
     and its deviation as `weight`, normalising changes nothing until learning does.
     """
     network = Network(batch_norm=True, architecture=architecture)
-    for block in network.deep.modules():
-        if isinstance(block, Residual):
+    for level, theirs in zip(network.deep, start.deep, strict=True):
+        for block in list(level)[len(theirs) :]:
             block.close()
     with torch.no_grad():
-        plain = [block for part in (start.enc, start.dec) for block in part]
-        normed = [block for part in (network.enc, network.dec) for block in part]
+        plain, normed = _grown_from(start, start), _grown_from(network, start)
         for mine, theirs in zip(normed, plain, strict=True):
             for place in (0, 3):
                 mine[place].weight.copy_(theirs[place].weight)
@@ -278,11 +277,19 @@ def grown(start: Network, architecture: Architecture, pictures: Tensor) -> Netwo
     return network
 
 
+def _grown_from(network: Network, start: Network) -> list[nn.Sequential]:
+    """The blocks of a network that the one it grew from has too."""
+    blocks = [block for part in (network.enc, network.dec) for block in part]
+    for mine, theirs in zip(network.deep, start.deep, strict=True):
+        blocks += [block.body for block in list(mine)[: len(theirs)]]
+    return blocks
+
+
 def _open_head(network: Network, start: Network) -> None:
     weight, bias = start.head.weight, start.head.bias
     assert bias is not None
     assert network.head.bias is not None
-    if not network.architecture.subpixel:
+    if network.architecture.subpixel == start.architecture.subpixel:
         network.head.load_state_dict(start.head.state_dict())
         return
     # Halfway between two pixels, bilinear interpolation takes 3/4 of the near, 1/4 of the far.

@@ -267,7 +267,7 @@ def test_the_box_takes_it_and_the_next_loop_names_it(retrained, tmp_path):
         )
         assert done.returncode == 0, done.stderr
         assert "research use only" in done.stdout
-        box.wait_for(lambda: "from now on: first-network 1.1.0" in box.log("engine"), "the model")
+        box.wait_for(lambda: "from now on: first-network-1.1.0" in box.log("engine"), "the model")
         loops.receive(cine_loop(frames=12, rate_hz=12, seed=1).write(tmp_path / "b.dcm"))
         after = box.wait_settled(2)[0]
         made = load_manifest(model_store.added_dir(box.settings.box.state_dir) / retrained.name)
@@ -276,7 +276,7 @@ def test_the_box_takes_it_and_the_next_loop_names_it(retrained, tmp_path):
         assert after["analysis"]["model_sha256"] == made.variants[0].sha256
         box.stop("engine")
         box.start("engine")
-        assert "first-network 1.1.0" in box.log("engine").splitlines()[-1]
+        assert "first-network-1.1.0" in box.log("engine").splitlines()[-1]
 
 
 def test_the_manifest_written_is_of_the_committed_schema(retrained):

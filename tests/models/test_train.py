@@ -160,7 +160,15 @@ def test_the_rate_rises_stays_and_falls_to_zero():
     assert rates[-1] == pytest.approx(1 / (training.cool_down * 100))
 
 
-def test_a_grown_network_begins_with_the_answers_of_the_one_it_grew_from():
+@pytest.mark.parametrize(
+    ("released", "deep"),
+    [
+        ("first-network-1.0.0", (0, 0, 1, 2, 2)),
+        ("frame-1.0.0", (0, 0, 1, 2, 2)),
+        ("frame-1.0.0", (0, 0, 0, 2, 2)),
+    ],
+)
+def test_a_grown_network_begins_with_the_answers_of_the_one_it_grew_from(released, deep):
     import torch
 
     from appliance.manifest import current_model
@@ -169,11 +177,11 @@ def test_a_grown_network_begins_with_the_answers_of_the_one_it_grew_from():
     from models.network import Architecture, folded, from_onnx, grown
     from models.training import predict
 
-    manifest = current_model("first-network-1.0.0")
+    manifest = current_model(released)
     start = from_onnx(load(manifest.folder / manifest.variants[0].file))
     boxed = [letterboxed(frame)[0] for frame in drawn_frames(loops=2, frames=2)]
     pictures = torch.from_numpy(np.stack(boxed)).float()[:, None] / 255
-    larger = grown(start, Architecture(deep=(0, 0, 1, 2, 2), subpixel=True), pictures)
+    larger = grown(start, Architecture(deep=deep, subpixel=True), pictures)
     for image in boxed:
         before = predict(start, image)
         assert {1, 2, 3} <= set(np.unique(before))
