@@ -10,7 +10,7 @@ RELEASE ?= models/released/$(notdir $(basename $(RECIPE)))-1.0.0
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test test-slow test-models test-gpu lint bench model clean
+.PHONY: words demo test test-slow test-models test-gpu lint bench model clean
 
 demo: $(VENV)/.demo
 	$(BIN)/echocart demo $(if $(ONCE),--once) $(if $(filter orthanc,$(WITH)),--with-orthanc)
@@ -36,6 +36,10 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/codespell
+
+# What translators work from; a test holds it against the source.
+words: $(VENV)/.test
+	$(BIN)/python build/words.py
 
 bench: $(VENV)/.test
 	@sh tests/system_packages.sh

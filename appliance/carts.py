@@ -134,7 +134,7 @@ def _is_the_box_itself(settings: Settings, call: Call) -> bool:
 
 def _is_destination(settings: Settings, calling_ae: str) -> bool:
     return any(
-        isinstance(item, DicomPeer) and item.called_ae == calling_ae
+        isinstance(item, DicomPeer) and calling_ae in (item.called_ae, item.commit_ae)
         for item in settings.destination
     )
 

@@ -133,10 +133,12 @@ def _echo(item: DicomPeer, settings: Settings) -> str | None:
     peer = dimse.Peer(item.host, item.port, item.called_ae, settings.box.ae_title)
     ae = dimse.entity(peer.calling_ae, _ANSWER_S, _ANSWER_S)
     try:
-        association = dimse.associate(ae, peer, [build_context(_VERIFICATION)], "check")
+        secure = tls.client_context(settings.scp) if item.tls else None
+        contexts = [build_context(_VERIFICATION)]
+        association = dimse.associate(ae, peer, contexts, "check", secure=secure)
     except dimse.NothingAccepted:
         return None  # it knows us, and has no C-ECHO
-    except dimse.AssociationError as error:
+    except (dimse.AssociationError, tls.TlsError) as error:
         return f"{error.subject}. {error.hint.rstrip('.')}"
     answer = association.send_c_echo()
     association.release()

@@ -5,7 +5,8 @@ hashed once more before a cart is told that it may delete its own copy.
 """
 
 import logging
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pydicom.dataset import Dataset
@@ -84,11 +85,68 @@ def report(transaction_uid: str, outcomes: Sequence[Outcome]) -> tuple[int, Data
     return SOME_FAILED if lost else ALL_COMMITTED, information
 
 
-def _reference(item: Outcome) -> Dataset:
+def request(transaction_uid: str, items: Iterable[tuple[str, str]]) -> Dataset:
+    """Return the action information of an N-ACTION that asks for commitment (PS3.4 J.3.2.1).
+
+    Parameters
+    ----------
+    transaction_uid
+        A new one for each try.
+    items
+        (ReferencedSOPClassUID, ReferencedSOPInstanceUID) of each object.
+    """
+    information = Dataset()
+    information.TransactionUID = transaction_uid
+    information.ReferencedSOPSequence = [_named_as(*item) for item in items]
+    return information
+
+
+def _named_as(SOPClassUID: str, SOPInstanceUID: str) -> Dataset:
     reference = Dataset()
-    reference.ReferencedSOPClassUID = item.sop_class_uid
-    reference.ReferencedSOPInstanceUID = item.sop_instance_uid
+    reference.ReferencedSOPClassUID = SOPClassUID
+    reference.ReferencedSOPInstanceUID = SOPInstanceUID
     return reference
+
+
+def outcomes(information: Dataset) -> tuple[str, list[tuple[str, str, int]]]:
+    """Read the event information of an N-EVENT-REPORT that came to us (PS3.4 J.3.3.1).
+
+    Returns
+    -------
+    transaction_uid, outcomes
+        (SOP class UID, SOP instance UID, failure reason; 0 for committed) of each object.
+
+    Raises
+    ------
+    ValueError, AttributeError, TypeError
+        When something is missing, or is no UID.
+    """
+    found = [(_named(item), COMMITTED) for item in information.get("ReferencedSOPSequence") or ()]
+    for item in information.get("FailedSOPSequence") or ():
+        reason = int(item.get("FailureReason") or PROCESSING_FAILURE)
+        found.append((_named(item), reason))
+    return plain_uid(information.TransactionUID), [(*names, reason) for names, reason in found]
+
+
+def _named(item: Dataset) -> tuple[str, str]:
+    return plain_uid(item.ReferencedSOPClassUID), plain_uid(item.ReferencedSOPInstanceUID)
+
+
+def plain_uid(value: str) -> str:
+    """Return a peer's UID as text.
+
+    Raises
+    ------
+    ValueError
+        When it isn't one. Not as strict as PS3.5 9.1: carts send what they call their objects.
+    """
+    if not re.fullmatch(r"[0-9.]{1,64}", value):
+        raise ValueError("not a UID")
+    return str(value)
+
+
+def _reference(item: Outcome) -> Dataset:
+    return _named_as(item.sop_class_uid, item.sop_instance_uid)
 
 
 def _failure(item: Outcome) -> Dataset:

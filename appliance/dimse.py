@@ -20,6 +20,7 @@ from appliance.errors import ApplianceError
 CONNECT_S = 10.0
 ANSWER_S = 120.0  # a receiver that syncs a large loop to a slow disk
 _MAXIMUM_PDU = 131072
+_PIECE = 16384  # bytes that leave in one go where the line is spared
 
 OUT_OF_RESOURCES = 0xA7  # status family: the receiver takes nothing now (PS3.4 B.2.3)
 
@@ -89,6 +90,8 @@ def associate(
     roles: Iterable[SCP_SCU_RoleSelectionNegotiation] = (),
     on_store: Callable[[Event], int] | None = None,
     secure: ssl.SSLContext | None = None,
+    on_report: Callable[[Event], tuple[int, None]] | None = None,
+    sending: Callable[[int], None] | None = None,
 ) -> Association:
     """Open an association.
 
@@ -108,6 +111,10 @@ def associate(
         Takes what the peer stores over this association.
     secure
         Speaks TLS with it.
+    on_report
+        Takes the N-EVENT-REPORTs that the peer sends over this association.
+    sending
+        Called with a number of bytes before so many leave; waits where the line is to be spared.
 
     Raises
     ------
@@ -123,6 +130,10 @@ def associate(
     ]
     if on_store:
         handlers.append((evt.EVT_C_STORE, on_store))
+    if on_report:
+        handlers.append((evt.EVT_N_EVENT_REPORT, on_report))
+    if sending:
+        handlers.append((evt.EVT_CONN_OPEN, _slowed, [sending]))
     try:
         association = ae.associate(
             peer.host,
@@ -139,29 +150,38 @@ def associate(
         raise AssociationError(operation, subject, "Check the address.") from error
     if association.is_established:
         return association
-    address = f"{peer.host}:{peer.port}"
+    raise _why_none(
+        association, f"{peer.host}:{peer.port}", operation, bool(connected), secure is not None
+    )
+
+
+def _why_none(
+    association: Association, address: str, operation: str, connected: bool, secure: bool
+) -> AssociationError:
+    """The error for an association that was asked for and isn't there."""
     if association.is_rejected:
-        raise AssociationError(
+        titles = f"{association.requestor.ae_title} with {association.acceptor.ae_title}"
+        return AssociationError(
             operation,
-            f"{address} refuses the association of {ae.ae_title} with {peer.called_ae}",
+            f"{address} refuses the association of {titles}",
             "Allow this AE title at the receiver, or name the one it expects.",
         )
     if association.rejected_contexts:
-        raise NothingAccepted(
+        return NothingAccepted(
             operation,
             f"{address} accepts none of the object classes and transfer syntaxes proposed",
             "Allow them at the receiver.",
         )
     if connected:
-        raise AssociationError(
+        return AssociationError(
             operation,
             f"{address} takes the connection, and does not answer as a DICOM receiver",
-            "It may be a TLS port, or another program's: this was plain DICOM."
-            if secure is None
-            else "It may be a plain port, or refuse this box's certificate.",
+            "It may be a plain port, or refuse this box's certificate."
+            if secure
+            else "It may be a TLS port, or another program's: this was plain DICOM.",
             retry=True,
         )
-    raise AssociationError(
+    return AssociationError(
         operation,
         f"no DICOM receiver answers at {address}",
         "Check the address and that the receiver runs (echoscu tells).",
@@ -174,6 +194,21 @@ def _without_delay(event: Event) -> None:
     connection = event.assoc.dul.socket
     if connection and connection.socket:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def _slowed(event: Event, sending: Callable[[int], None]) -> None:
+    """Let every piece that is sent over this connection wait for its turn."""
+    connection = event.assoc.dul.socket
+    assert connection is not None
+    send = connection.send
+
+    def send_slowly(data: bytes) -> None:
+        for start in range(0, len(data), _PIECE):
+            piece = data[start : start + _PIECE]
+            sending(len(piece))
+            send(piece)
+
+    connection.send = send_slowly  # type: ignore[method-assign, assignment]
 
 
 def store(association: Association, path: Path) -> Answer:

@@ -8,6 +8,7 @@ numbers.
 
 from __future__ import annotations
 
+import math
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,14 +84,18 @@ def labels_in_source(labels: LabelMap, geometry: Geometry) -> LabelMap:
     box = _box_in_source(geometry)
     source = np.zeros((geometry.rows, geometry.columns), np.uint8)
     target = source[box]
-    size = (target.shape[1], target.shape[0])
     matrix = _source_to_map(geometry, box)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     strongest = np.zeros(target.shape, np.uint8)
+    whole = _reach(labels, matrix, target.shape)
     for label in (0, *_present(labels)):
-        share = cv2.warpAffine(_where(labels, label), matrix, size, flags=flags)
-        target[share > strongest] = label
-        cv2.max(share, strongest, strongest)
+        mask = _where(labels, label)
+        # A class is looked at where it can be; where nothing else can, the background is.
+        part = _reach(mask, matrix, target.shape) if label else whole
+        if not target[part].size:
+            continue
+        share = _share(mask, matrix, part)
+        target[part][share > strongest[part]] = label
+        cv2.max(share, strongest[part], strongest[part])
     return source
 
 
@@ -133,9 +138,8 @@ def contours(labels_source: LabelMap, points: int = CONTOUR_POINTS) -> dict[int,
     dict
         Label value to float32 [points, 2] (x, y); an absent structure is missing.
     """
-    return {
-        label: _resample(outline(labels_source, label), points) for label in _present(labels_source)
-    }
+    found = outlines(labels_source, _present(labels_source))
+    return {label: _resample(line, points) for label, line in found.items()}
 
 
 def apply_contour(
@@ -343,6 +347,31 @@ def _box_in_source(geometry: Geometry) -> tuple[slice, slice]:
     bottom = min(geometry.rows, geometry.y + geometry.height)
     right = min(geometry.columns, geometry.x + geometry.width)
     return slice(top, max(top, bottom)), slice(left, max(left, right))
+
+
+def _reach(
+    mask: LabelMap, matrix: npt.NDArray[np.float64], shape: tuple[int, ...]
+) -> tuple[slice, slice]:
+    """Where in a cut box of that shape the pixels of a map that aren't 0 have any share."""
+    x, y, width, height = cv2.boundingRect(mask)
+    spans = []
+    for axis, start, length in ((0, x, width), (1, y, height)):
+        scale, first = matrix[axis, axis], matrix[axis, 2]
+        before = math.floor((start - 1 - first) / scale)
+        behind = math.ceil((start + length - first) / scale) + 1
+        limit = shape[1 - axis]
+        spans.append(slice(min(limit, max(0, before)), max(0, min(limit, behind))))
+    return spans[1], spans[0]
+
+
+def _share(mask: LabelMap, matrix: npt.NDArray[np.float64], part: tuple[slice, slice]) -> LabelMap:
+    """A mask interpolated at the pixels of a part of the cut box."""
+    rows, columns = part
+    size = (columns.stop - columns.start, rows.stop - rows.start)
+    moved = matrix.copy()
+    moved[:, 2] += matrix @ (columns.start, rows.start, 0)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.asarray(cv2.warpAffine(mask, moved, size, flags=flags), np.uint8)
 
 
 def _source_to_map(geometry: Geometry, box: tuple[slice, slice]) -> npt.NDArray[np.float64]:

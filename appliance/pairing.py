@@ -92,9 +92,8 @@ def _likely(settings: Settings, ledger: Ledger, calling_ae: str) -> str:
 def account(settings: Settings, ledger: Ledger) -> dict[str, Any]:
     """Return a JSON-ready account of who may send, sent, was rejected, turned away, or waits."""
     paired = carts.known(settings, ledger)
-    nothing = {"objects": 0, "last_seen": "", "ahead_s": None}
     sent: dict[tuple[str, str], dict[str, Any]] = {
-        _key(item): {**nothing} for item in paired.paired
+        _key(item): {"objects": 0, "last_seen": "", "clocks": []} for item in paired.paired
     }
     others = []
     for row in cart.kept(ledger):
@@ -109,7 +108,9 @@ def account(settings: Settings, ledger: Ledger) -> dict[str, Any]:
             seen["last_seen"] = max(seen["last_seen"], row["accepted_at"])
     for row in skew.by_cart(ledger):
         if item := paired.find(row["calling_ae_title"], row["peer"]):
-            sent[_key(item)]["ahead_s"] = row["ahead_s"]
+            # Paired by its network, one title may be several machines, each with its clock.
+            clock = {"peer": row["peer"], "ahead_s": row["ahead_s"]}
+            sent[_key(item)]["clocks"].append(clock)
     return {
         "closed": paired.closed,
         "carts": [{**item.model_dump(), **sent[_key(item)]} for item in paired.paired],

@@ -14,7 +14,15 @@ from bench.figures import Figure, table
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-_SHARED = ("catalogue", "figures", "loops", "receivers", "straightforward")
+_SHARED = ("backlog", "catalogue", "figures", "finger", "loops", "receivers", "straightforward")
+_NOTES = {
+    "reception": "Processor time is what its parts cost alone on the same machine"
+    " (`python -m bench reception_floor`), and about half as much again for what holds them"
+    " together: hashing on a second core reads the file back from memory, each object is walked to"
+    " its last fragment, and threads take turns. storescp neither hashes nor syncs nor records."
+    " Writing past the page cache (O_DIRECT) would spare the receiver up to a fifth of a second for"
+    " 1 GB, and leave the engine to read each loop from the disk: it isn't done.",
+}
 NAMES = sorted(path.stem for path in HERE.glob("[a-z]*.py") if path.stem not in _SHARED)
 
 
@@ -79,6 +87,7 @@ def page() -> str:
         )
         figures = [Figure(**row) for row in result["figures"]]
         parts += [f"## {path.stem}", where, table(figures)]
+        parts += [_NOTES[path.stem]] if path.stem in _NOTES else []
     return "\n\n".join(parts) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""How long a result takes from the label maps to a proven file, and how much memory.
+"""How long a result takes from the label maps to a proven file, and how much memory; a backlog.
 
 The anchor is highdicom, which makes an object of the same size from the same label maps. It
 refuses a cine, so it is given a stack of 120 CT slices instead.
@@ -25,7 +25,7 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from bench import figures
+from bench import backlog, figures
 from bench.figures import Figure
 
 FRAMES, ROWS, COLUMNS = 120, 480, 640
@@ -63,6 +63,7 @@ def measure(quick: bool) -> list[Figure]:
             150,
             f"highdicom {theirs.megabytes:.3g} MB" if theirs else "",
         ),
+        *(backlog.measure(quick) if backlog.is_here() else ()),
     ]
 
 

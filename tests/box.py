@@ -1,5 +1,6 @@
 """A real box for tests: its services as processes, on free ports, in a directory of their own."""
 
+import random
 import signal
 import socket
 import subprocess
@@ -31,9 +32,16 @@ def hashed_pin() -> str:
 
 def free_port() -> int:
     """Return a TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    # Not one of those that the kernel gives to outgoing connections (from 32768 on): until the
+    # service listens, some seconds later, another process would have taken it.
+    chance = random.SystemRandom()
+    while True:
+        port = chance.randrange(20000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 
@@ -94,10 +102,14 @@ class Box:
         return self.settings.webui.url
 
     def __enter__(self) -> "Box":
-        for name in self.services:
-            self.start(name, wait=False)
-        for name in self.services:
-            self.wait_ready(name)
+        try:
+            for name in self.services:
+                self.start(name, wait=False)
+            for name in self.services:
+                self.wait_ready(name)
+        except BaseException:
+            self.__exit__(None, None, None)  # what runs already must not outlive the test
+            raise
         return self
 
     def __exit__(

@@ -13,7 +13,7 @@ import pytest
 from tests.box import LOADED_MACHINE_S, REPOSITORY, free_port
 from tests.orthanc import Orthanc
 
-COMMANDS = ("run", "demo", "check", "status", "send", "purge", "version")
+COMMANDS = ("run", "demo", "check", "status", "send", "destination", "purge", "version")
 
 
 def echocart(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

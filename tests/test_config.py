@@ -116,7 +116,12 @@ def test_a_mistake_is_explained_with_its_line(tmp_path, text, line, words):
         ('kind = "dicom"\nhost = "h"\nport = 1\nurl = "x"', 9, "Settings here: name, kind, host"),
         ('kind = "dicomweb"\nurl = "ftp://h"', 7, "must be like https://"),
         ('kind = "dicomweb"\nurl = "https://h"\nuser = "u"', 4, "come together"),
-        ('kind = "folder"\npath = "/a"\ngets = ["result"]', 8, "'results' or 'corrections'"),
+        (
+            'kind = "dicom"\nhost = "a"\nport = 104\ncalled_ae = "A"\ngets = ["fhir"]',
+            10,
+            "goes to a folder",
+        ),
+        ('kind = "folder"\npath = "/a"\ngets = ["result"]', 8, "'fhir' or 'corrections'"),
         ('kind = "folder"\npath = "/a"\ngets = []', 8, "must not be empty"),
         ('kind = "folder"\npath = "/a"\ngets = "results"', 8, "must be a list"),
     ],
@@ -162,7 +167,10 @@ def test_a_password_in_an_address_is_refused_and_never_repeated(tmp_path):
 def test_results_go_where_they_are_wished_and_corrections_only_after_a_correction(tmp_path):
     text = (Path(__file__).parents[1] / "docs" / "echocart.example.toml").read_text()
     settings = load(write(tmp_path, text))
-    results = [("usb", "seg"), ("usb", "sr"), ("pacs", "seg"), ("pacs", "sr")]
+    results = [
+        *(("usb", kind) for kind in ("seg", "sr", "overlay", "fhir")),
+        *(("pacs", kind) for kind in ("seg", "sr")),
+    ]
     assert settings.wanted("accepted") == results
     assert settings.wanted("corrected") == [*results, ("archive", "correction")]
     assert settings.originals == ("pacs",)

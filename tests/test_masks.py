@@ -89,6 +89,30 @@ def test_a_map_lands_on_the_source_pixels_that_its_geometry_names(rows, columns,
             assert dice(source, inside, label) > 0.97
 
 
+@pytest.mark.parametrize(
+    ("box", "aspect"),
+    [((0, 0, 300, 200), 1.0), ((37, 11, 250, 180), 1.0), ((5, 9, 61, 150), 1.3)],
+)
+def test_every_class_counts_everywhere_though_it_is_looked_at_where_it_can_be(box, aspect):
+    geometry = Geometry.fit(200, 300, box, aspect)
+    patches = np.random.default_rng(4).integers(0, 4, (24, 24)).astype(np.uint8)
+    for labels in (heart(), np.kron(patches, np.ones((16, 16), np.uint8))):
+        x, y, width, height = box
+        corner = geometry.to_map(np.array([[x, y]], float))[0]
+        matrix = np.array([[geometry.scale_x, 0, corner[0]], [0, geometry.scale_y, corner[1]]])
+        shares = [
+            cv2.warpAffine(
+                (labels == label).astype(np.uint8) * 255,
+                *(matrix, (width, height)),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            )
+            for label in range(4)
+        ]
+        found = masks.labels_in_source(labels, geometry)[y : y + height, x : x + width]
+        # A pixel on which two classes are equally strong may fall to either.
+        assert np.count_nonzero(found != np.argmax(shares, axis=0)) <= 2
+
+
 def test_contours_go_evenly_around_each_structure():
     found = masks.contours(heart(), points=64)
     assert sorted(found) == [LV, MYOCARDIUM, LA]

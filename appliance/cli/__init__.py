@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from appliance import __version__
-from appliance.cli import audit, carts, engine, model, space, tls, user
+from appliance.cli import audit, carts, destination, engine, model, space, tls, token, user
 from appliance.cli.common import DEFAULT_CONFIG, Config, printable
 from appliance.errors import ApplianceError
 
@@ -27,8 +27,10 @@ app = typer.Typer(
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
 app.add_typer(carts.app, name="carts")
+app.add_typer(destination.app, name="destination")
 app.add_typer(tls.app, name="tls")
 app.add_typer(user.app, name="user")
+app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.command("purge")(space.purge)
 
@@ -98,6 +100,9 @@ def status(
     timings: Annotated[
         bool, typer.Option("--timings", help="how long each stage of the engine takes")
     ] = False,
+    deliveries: Annotated[
+        bool, typer.Option("--deliveries", help="each destination: what waits, and why")
+    ] = False,
 ) -> None:
     """Show every received instance: state, reason, review, deliveries, times. No patient data."""
     from appliance import pace
@@ -105,6 +110,9 @@ def status(
     from appliance.ledger import Ledger
     from appliance.status import box, in_words, instances
 
+    if deliveries:
+        destination.show(config, as_json=as_json)
+        return
     settings = load(config)
     state_dir = settings.box.state_dir
     if not (state_dir / "ledger.db").exists():

@@ -146,14 +146,18 @@ def _print(shown: dict[str, Any]) -> None:
 def _clock(item: dict[str, Any]) -> str:
     from appliance.ledger.skew import duration
 
-    ahead = item["ahead_s"]
-    if ahead is None or abs(ahead) < _CLOCK_S:
-        return ""
-    return (
-        f", its clock {duration(ahead)} ahead"
-        if ahead > 0
-        else f", its clock behind, or it sends {duration(ahead)} later"
-    )
+    told = ""
+    for clock in item["clocks"]:
+        ahead = clock["ahead_s"]
+        if abs(ahead) < _CLOCK_S:
+            continue
+        whose = f"the clock of {clock['peer']}" if len(item["clocks"]) > 1 else "its clock"
+        told += (
+            f", {whose} {duration(ahead)} ahead"
+            if ahead > 0
+            else f", {whose} behind, or it sends {duration(ahead)} later"
+        )
+    return told
 
 
 def _commitment_of(item: dict[str, Any]) -> str:

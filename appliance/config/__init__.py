@@ -1,26 +1,17 @@
 """The box's TOML file: settings a person writes, checked before anything starts."""
 
-from appliance.config.mistakes import Location, called, line_of
-from appliance.config.reading import examine, load
-from appliance.config.settings import (
+from appliance.config.destinations import (
     KINDS,
-    Box,
-    Cart,
     Destination,
     DicomPeer,
     DicomWebPeer,
-    Engine,
     Folder,
-    Scp,
-    Settings,
-    Sync,
-    Upstream,
-    Webui,
     Wish,
-    ae_title,
-    host_name,
-    network_address,
 )
+from appliance.config.mistakes import Location, called, line_of
+from appliance.config.reading import examine, load
+from appliance.config.settings import Box, Cart, Engine, Scp, Settings, Sync, Upstream, Webui
+from appliance.config.values import ae_title, host_name, network_address
 
 __all__ = [
     "KINDS",

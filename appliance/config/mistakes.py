@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from appliance.config.settings import KINDS, NAME, Cart, Settings
+from appliance.config.destinations import KINDS
+from appliance.config.settings import Cart, Settings
+from appliance.config.values import NAME
 
 Location = tuple[int | str, ...]  # keys from the top: ("destination", 1, "path")
 

@@ -1,107 +1,28 @@
 """Every setting of the box: its type, its default, its limits."""
 
-import re
-from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-    model_validator,
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from appliance.config.destinations import Destination, DicomPeer
+from appliance.config.values import (
+    Address,
+    AETitle,
+    HostName,
+    Name,
+    Port,
+    Seconds,
+    Section,
+    ShortString,
+    Whole,
+    WholePath,
 )
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def ae_title(value: str) -> str:
-    """Check an AE title (PS3.5 6.2): 16 characters of the default repertoire, no backslash.
-
-    Raises
-    ------
-    ValueError
-        With the rule.
-    """
-    if not re.fullmatch(r"[\x21-\x5b\x5d-\x7e][\x20-\x5b\x5d-\x7e]{0,15}", value):
-        raise ValueError("an AE title has 1 to 16 plain characters, no backslash")
-    return value.strip()
-
-
-def _short_string(value: str) -> str:
-    """PS3.5 6.2, SH: the backslash separates values, and control characters mean nothing."""
-    if len(value) > 16 or "\\" in value or not value.isprintable():
-        raise ValueError("must be at most 16 characters on one line, no backslash")
-    return value
-
-
-def _whole_path(value: Path) -> Path:
-    """Each service is started from a directory of its own: what is relative differs for each."""
-    if not value.is_absolute():
-        raise ValueError("must be a whole path, from / on")
-    return value
-
-
-def _not_a_truth(value: Any) -> Any:
-    if isinstance(value, bool):
-        raise ValueError("must be a number, not true or false")
-    return value
-
-
-def host_name(value: str) -> str:
-    """Return a name as browsers send it, or an IP address; no port, no asterisk.
-
-    Raises
-    ------
-    ValueError
-        With the rule.
-    """
-    try:
-        return str(ip_address(value))
-    except ValueError:
-        pass  # a name, then
-    if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", value):
-        raise ValueError("must be a host name or IP address, without port")
-    return value.lower()
-
-
-def network_address(value: str) -> str:
-    """Return an IP address, or a network in CIDR notation, as it is always written; "" is any.
-
-    Raises
-    ------
-    ValueError
-        With the rule.
-    """
-    if not value:
-        return ""
-    try:
-        network = ip_network(value, strict=False)
-    except ValueError:
-        raise ValueError("must be an IP address or a network like 10.1.2.0/24") from None
-    alone = network.prefixlen == network.max_prefixlen
-    return str(network.network_address) if alone else str(network)
-
-
-AETitle = Annotated[str, AfterValidator(ae_title)]
-ShortString = Annotated[str, AfterValidator(_short_string)]
-Address = Annotated[str, AfterValidator(network_address)]
-WholePath = Annotated[Path, AfterValidator(_whole_path)]
-Whole = Annotated[int, BeforeValidator(_not_a_truth)]
-Seconds = Annotated[float, BeforeValidator(_not_a_truth), Field(ge=0, allow_inf_nan=False)]
-Port = Annotated[Whole, Field(ge=1, le=65535)]
-HostName = Annotated[str, AfterValidator(host_name)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
-
-
-class Box(_Section):
+class Box(Section):
     """What the box is called and where it keeps everything."""
 
     ae_title: AETitle = Field(description="AE title of this box, as entered on the echo machines")
@@ -109,7 +30,7 @@ class Box(_Section):
     station_name: ShortString = Field(default="Echocart", description="StationName in results")
 
 
-class Scp(_Section):
+class Scp(Section):
     """How echo machines reach the box."""
 
     host: str = Field(default="0.0.0.0", description="address to listen on")  # noqa: S104
@@ -157,7 +78,7 @@ class Scp(_Section):
         return self
 
 
-class Engine(_Section):
+class Engine(Section):
     """What draws the heart."""
 
     backend: Literal["auto", "openvino", "onnxruntime", "tensorrt"] = "auto"
@@ -175,7 +96,7 @@ class Engine(_Section):
     )
 
 
-class Webui(_Section):
+class Webui(Section):
     """Where the review page is."""
 
     port: Port = Field(default=8080, description="HTTP port; HTTPS with a certificate")
@@ -186,6 +107,12 @@ class Webui(_Section):
     tls_key: WholePath | None = Field(default=None, description="its private key, PEM")
     lock_after_s: Seconds = Field(
         default=600.0, ge=1, description="seconds without a touch until the page locks"
+    )
+    language: str = Field(
+        default="", description="language of the page, as de; empty: what each browser asks for"
+    )
+    locale_dir: WholePath | None = Field(
+        default=None, description="a site's own translations, LANG/LC_MESSAGES/echocart.mo"
     )
     # Behind the others, so that what is wrong with it is told at its own line.
     host: str = Field(default="127.0.0.1", description="address to listen on")
@@ -225,15 +152,7 @@ class Webui(_Section):
         return [f"[{name}]" if ":" in name else name for name in names]
 
 
-Wish = Literal["originals", "results", "corrections"]
-Gets = Annotated[
-    tuple[Wish, ...], Field(min_length=1, description="what it is sent; originals at once")
-]
-NAME = r"^[A-Za-z0-9_-]{1,32}$"
-Name = Annotated[str, Field(pattern=NAME, description="as shown on the page")]
-
-
-class Cart(_Section):
+class Cart(Section):
     """An echo machine that may send; once there is one, nobody else may."""
 
     name: Name
@@ -250,58 +169,7 @@ class Cart(_Section):
     )
 
 
-class Folder(_Section):
-    """A directory of Part 10 files: a USB stick, a network share."""
-
-    name: Name
-    kind: Literal["folder"]
-    path: WholePath = Field(description="an existing directory on the stick or share")
-    gets: Gets = ("results",)
-
-
-class DicomPeer(_Section):
-    """A PACS or another Storage SCP."""
-
-    name: Name
-    kind: Literal["dicom"]
-    host: str = Field(min_length=1, description="its address")
-    port: Port
-    called_ae: AETitle = Field(description="its AE title; ours is box.ae_title")
-    gets: Gets = ("results",)
-
-
-class DicomWebPeer(_Section):
-    """A DICOMweb server: the central archive of corrections, or a PACS."""
-
-    name: Name
-    kind: Literal["dicomweb"]
-    url: str = Field(description="base of STOW-RS, QIDO-RS and WADO-RS")
-    user: str = Field(default="", description="for HTTP basic authentication")
-    password_file: WholePath | None = Field(default=None, description="holds the password alone")
-    gets: Gets = ("corrections",)
-
-    @field_validator("url")
-    @classmethod
-    def _is_a_plain_address(cls, value: str) -> str:
-        """Secrets in an address would come back in every message that names it."""
-        if "@" in value:
-            raise ValueError("name the user in `user`, the password in `password_file`")
-        if not re.fullmatch(r"https?://[A-Za-z0-9._-]+(:\d{1,5})?(/[\w./~-]*)?", value):
-            raise ValueError("must be like https://archive.example.org/dicom-web")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _user_and_password_come_together(self) -> "DicomWebPeer":
-        if bool(self.user) != bool(self.password_file):
-            raise ValueError("`user` and `password_file` come together")
-        return self
-
-
-KINDS = {"folder": Folder, "dicom": DicomPeer, "dicomweb": DicomWebPeer}
-Destination = Annotated[Folder | DicomPeer | DicomWebPeer, Field(discriminator="kind")]
-
-
-class Sync(_Section):
+class Sync(Section):
     """When results leave."""
 
     study_closes_after_s: Seconds = Field(
@@ -310,7 +178,7 @@ class Sync(_Section):
     )
 
 
-class Upstream(_Section):
+class Upstream(Section):
     """How corrections are made nameless before they leave for the central archive."""
 
     key_file: WholePath | None = Field(
@@ -319,7 +187,7 @@ class Upstream(_Section):
     site: ShortString = Field(default="", description="name of the site in corrections")
 
 
-class Settings(_Section):
+class Settings(Section):
     """Everything a site may set; only `box.ae_title` has no default."""
 
     box: Box
@@ -333,11 +201,17 @@ class Settings(_Section):
 
     @field_validator("destination")
     @classmethod
-    def _names_differ(cls, value: tuple[Destination, ...]) -> tuple[Destination, ...]:
+    def _names_differ(
+        cls, value: tuple[Destination, ...], info: ValidationInfo
+    ) -> tuple[Destination, ...]:
         names = [item.name for item in value]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"two destinations are called {name!r}")
+        scp = info.data.get("scp")  # absent when it has a mistake of its own
+        secure = [item.name for item in value if isinstance(item, DicomPeer) and item.tls]
+        if scp and secure and not scp.tls_ca:
+            raise ValueError(f"{secure[0]!r} is to use TLS, but scp.tls_ca is not set")
         return value
 
     @field_validator("cart")
@@ -367,11 +241,16 @@ class Settings(_Section):
 
     def wanted(self, decision: str) -> list[tuple[str, str]]:
         """Return (destination, kind) of each object that a decision sends."""
-        kinds = {"results": ("seg", "sr"), "corrections": ("correction",), "originals": ()}
+        kinds = {
+            "results": ("seg", "sr"),
+            "overlay": ("overlay",),
+            "fhir": ("fhir",),
+            "corrections": ("correction",),
+        }
         return [
             (item.name, kind)
             for item in self.destination
-            for wish in ("results", "corrections")
-            if wish in item.gets and (wish == "results" or decision == "corrected")
-            for kind in kinds[wish]
+            for wish, sent in kinds.items()
+            if wish in item.gets and (wish != "corrections" or decision == "corrected")
+            for kind in sent
         ]

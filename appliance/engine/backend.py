@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -198,7 +198,7 @@ def computes_int8(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     return not words.isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp"})
 
 
-def shaped(outputs: dict[str, npt.NDArray[Any]]) -> Inference:
+def shaped(outputs: Mapping[str, npt.NDArray[Any]]) -> Inference:
     """Take the batch of one off the network's outputs, and copy them out of its buffers."""
     return Inference(
         outputs["labels"][0].copy(), outputs["confidence"][0].copy(), outputs["certainty"][0].copy()

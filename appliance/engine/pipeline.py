@@ -35,7 +35,7 @@ from appliance.sector import Sector
 from appliance.sector.geometry import letterbox
 
 FIRST = 4  # frames stored at once, so that outlines show early; fewer tell no heart from noise
-CHUNK = 8  # frames stored at a time from then on: a quarter of a second of loop, 12 kB
+CHUNK = 16  # frames stored at a time from then on: half a second of loop, 24 kB
 AHEAD = 8  # frames decoded before they are needed: 1.2 MB
 BEHIND = 2  # chunks waiting to be stored before inference waits for the disk
 
@@ -143,23 +143,26 @@ def run(
     """
     reader = _Reader(cine, sector, stages)
     writer = _Writer(sector, publish, stages, mm_per_px, structures)
-    found: list[Frame] = []
     with ThreadPoolExecutor(1, "reader") as reading, ThreadPoolExecutor(1, "writer") as writing:
+        if admit:
+            writer.admitted = writing.submit(admit)
         pictures = _ahead(reading, reader.read, range(cine.frames), AHEAD)
-        inferences = _infer(pictures, backend, stages)
-        try:
-            if admit:
-                writer.admitted = writing.submit(admit)
+        # Closing waits for what the network has begun: the next loop needs it.
+        inferred = closing(_infer(pictures, backend, stages))
+        with inferred as inferences, _cancelled_on_failure(reading, writing):
             chunks = _chunks(voted(inferences) if voting else inferences)
-            for frames in _ahead(writing, writer.write, chunks, BEHIND):
-                found.extend(frames)
-        except BaseException:
-            for pool in (reading, writing):
-                pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            inferences.close()  # what the network has begun is waited for: the next loop needs it
-    return found
+            written = _ahead(writing, writer.write, chunks, BEHIND)
+            return [frame for frames in written for frame in frames]
+
+
+@contextmanager
+def _cancelled_on_failure(*pools: Executor) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        raise
 
 
 def fan_on_map(sector: Sector) -> npt.NDArray[np.bool_]:

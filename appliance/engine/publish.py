@@ -1,10 +1,12 @@
 """Where label maps go as they come: held back until the loop looks like a heart, then shown."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from appliance.engine.pipeline import Chunk, Frame
 from appliance.engine.quality import FrameShape, Quality, judge
+from appliance.errors import LedgerError
 from appliance.ledger import Ledger, analysis
 from appliance.spool import Spool
 
@@ -64,13 +66,16 @@ class Publisher:
         SpoolError
             When the chunk can't be made durable.
         """
-        if self._stopping() or not analysis.renew(self._ledger, self._claim, self._lease_s):
+        if self._stopping():
             raise Interrupted
         self._held.append(chunk)
         if self.analysis_id is None and self._looks_like_a_heart(chunk):
-            self.analysis_id = analysis.open(self._ledger, self._claim, self._opened)
+            with _leased():
+                self.analysis_id = analysis.open(self._ledger, self._claim, self._opened)
         if self.analysis_id is not None:
             self._flush(self.analysis_id)
+        elif not analysis.renew(self._ledger, self._claim, self._lease_s):
+            raise Interrupted
 
     def judged(self, frames: Sequence[Frame]) -> Quality:
         """Judge the whole loop."""
@@ -94,14 +99,19 @@ class Publisher:
         for chunk in self._held:
             sha256 = self._spool.put_chunk(chunk.data)
             certainty = self._spool.put_chunk(chunk.certainty)
-            analysis.add_chunk(
-                self._ledger,
-                self._claim,
-                analysis_id,
-                chunk.first_frame,
-                len(chunk.frames),
-                sha256,
-                certainty,
-            )
+            place = (chunk.first_frame, len(chunk.frames))
+            with _leased():
+                analysis.add_chunk(
+                    *(self._ledger, self._claim, analysis_id, *place, sha256, certainty),
+                    lease_s=self._lease_s,
+                )
             self.first_masks_at = self.first_masks_at or time.perf_counter()
         self._held.clear()
+
+
+@contextmanager
+def _leased() -> Iterator[None]:
+    try:
+        yield
+    except LedgerError as error:  # the ledger's word for a lease that somebody else has
+        raise Interrupted from error

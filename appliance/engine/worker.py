@@ -7,6 +7,7 @@ import sqlite3
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import cv2
 
 from appliance import service
 from appliance.cine import Cine, open_cine
+from appliance.cine.video import is_video
 from appliance.config import Settings
 from appliance.engine import account
 from appliance.engine.admission import Admission, Refused, too_short
@@ -35,7 +37,8 @@ from appliance.spool import Spool
 
 log = logging.getLogger("echocart.engine")
 
-LEASE_S = 60.0  # s, renewed with every chunk of 8 frames: the slowest CPU needs 2 s for one
+LEASE_S = 60.0  # s, renewed with every chunk of 16 frames: the slowest CPU needs 4 s for one
+POLL_S = 0.005  # s between two looks for news: part of the wait for the first masks
 IDLE_S = 5.0  # s, longest wait for news, and between two signs of life to the watchdog
 RETRY_S = 5.0  # s between tries when something outside must change first (a full disk)
 
@@ -61,6 +64,7 @@ class _Loop:
     cine: Cine
     sector: Sector
     scale: Calibration
+    refused: Future[str | None]
     admission: Admission
     stages: Stages
     start: float
@@ -154,14 +158,20 @@ class Worker:
 
     def _analyse(self, claim: analysis.Claim) -> None:
         start, stages = time.perf_counter(), Stages()
-        with open_cine(self._spool.object_path(claim.sha256)) as cine:
+        with (
+            open_cine(self._spool.object_path(claim.sha256)) as cine,
+            ThreadPoolExecutor(1, "look") as looking,
+        ):
             with stages.stage("look"):
                 if refusal := cine.refusal_by_elements() or self._too_short(cine):
                     raise Refused(refusal)
-                sector = _sector(cine)
+                refused = looking.submit(cine.refusal)  # beside the search for the fan
+                if is_video(cine.transfer_syntax):
+                    wait([refused])  # who goes back in a video has it decoded from its beginning
+                sector = _sector(cine, refused)
                 scale = calibration(cine, sector)
             admission = Admission(self._models, cine, sector, claim.view)
-            loop = _Loop(claim, cine, sector, scale, admission, stages, start)
+            loop = _Loop(claim, cine, sector, scale, refused, admission, stages, start)
             # The likely model begins before its gate has looked: most boxes have one.
             model, admitted = admission.likely(), False
             while True:
@@ -240,7 +250,7 @@ class Worker:
 
     def _admitted(self, loop: _Loop) -> Model:
         """Ask which model draws the loop, and write down what its view network said."""
-        _must_be_grey(loop.cine)
+        _must_be_grey(loop.refused)
         found = loop.admission.decide()
         view.found(
             self._ledger,
@@ -340,7 +350,7 @@ def _turn(ledger: Ledger, choice: Choice, worker: Worker, stop: Stop) -> None:
         service.status(_words(loaded))
         log.info("from now on: %s", _words(loaded))
     if not worker.work_once():
-        ledger.wait_for_change(stop.wait, IDLE_S)
+        ledger.wait_for_change(stop.wait, IDLE_S, POLL_S)
 
 
 def _words(models: Models) -> str:
@@ -353,18 +363,18 @@ def _words(models: Models) -> str:
     return f"{said} ({gpu})" if gpu else said
 
 
-def _sector(cine: Cine) -> Sector:
+def _sector(cine: Cine, refused: Future[str | None]) -> Sector:
     """Find the fan; where there is none, what is wrong with the pictures is the better reason."""
     try:
         return find_sector(cine)
     except (CineError, SectorError):
-        _must_be_grey(cine)
+        _must_be_grey(refused)
         raise
 
 
-def _must_be_grey(cine: Cine) -> None:
+def _must_be_grey(refused: Future[str | None]) -> None:
     """Refuse by a few of the pictures: flow, a still, several side by side, none readable."""
-    if refusal := cine.refusal():
+    if refusal := refused.result():
         raise Refused(refusal)
 
 

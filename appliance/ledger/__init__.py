@@ -14,8 +14,11 @@
 | `analysis.py` | what the engine claims, stores and seals |
 | `review.py` | what a person decided |
 | `identity.py`, `person.py` | whose study it is, where loops tell of several patients |
-| `delivery.py` | what goes where, and whether it is proven there |
+| `delivery.py` | what goes where, and whether it is proven there; `turn.py`: what goes next |
+| `asked.py`, `reported.py` | what destinations were asked to keep for good, and what they reported |
+| `destination.py` | destinations paused, resting, and what waits for them |
 | `user.py` | who may use the page, in which roles |
+| `token.py`, `served.py` | programs that may read, and what they are shown |
 | `session.py` | who is signed in where, and until when |
 | `lockout.py` | waits after bad PINs |
 | `audit.py` | who did what, in a chain of hashes |

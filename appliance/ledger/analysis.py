@@ -198,10 +198,22 @@ def add_chunk(
     frame_count: int,
     sha256: str,
     certainty_sha256: str | None = None,
+    *,
+    lease_s: float | None = None,
 ) -> None:
-    """Record that the label maps of some frames, and how certain they are, are in the spool."""
+    """Record that the label maps of some frames, and how certain they are, are in the spool.
+
+    The lease is renewed for `lease_s` seconds, where said.
+
+    Raises
+    ------
+    LedgerError
+        When the lease was lost.
+    """
     with ledger.transaction() as db:
         must_hold(db, claim)
+        if lease_s is not None:
+            lease.renew(db, "job", claim.job, claim.owner, lease_s)
         insert(
             db,
             "chunk",

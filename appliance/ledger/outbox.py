@@ -1,6 +1,7 @@
 """Rows of the outbox: queued with what causes them, withdrawn when a newer decision replaces it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlite_utils import Database
 
@@ -10,10 +11,36 @@ from appliance.ledger.connection import insert
 
 Wanted = Sequence[tuple[str, str]]  # (destination, kind)
 
-KINDS = ("original", "seg", "sr", "rejection", "correction")
+REPLACED = "replaced by other content"  # as a problem: why it was withdrawn
+KINDS = ("original", "seg", "sr", "overlay", "fhir", "rejection", "correction")
 # What has left the box, or may have: a courier killed between handing it over and saying so
 # leaves a row that is queued and was tried.
 LEFT = "(state IN ('sent', 'proven', 'unproven') OR tries > 0)"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A lease on one object for one destination.
+
+    Attributes
+    ----------
+    kind
+        `original`, `seg`, `sr`, `overlay`, `fhir`, `rejection` or `correction`.
+    review_id
+        The review it comes from; None for an original.
+    result_uid, series_uid
+        UIDs allocated with the review, the same in every try; "" for an original.
+    """
+
+    id: int
+    review_id: int | None
+    seq: int
+    destination: str
+    kind: str
+    result_uid: str
+    series_uid: str
+    tries: int
+    owner: str
 
 
 def queue(db: Database, seq: int, review_id: int | None, wanted: Wanted) -> None:
@@ -43,10 +70,32 @@ def withdraw(db: Database, seq: int) -> None:
 
     One that a courier has in hand goes out, and is superseded like any other that has left.
     """
+    _end(db, seq, "")
+
+
+def replaced(db: Database, seq: int) -> None:
+    """Withdraw results of an object that another content has replaced. Call inside a transaction.
+
+    What was decided on it isn't of what stands now, and nobody could undo it any more.
+    """
+    _end(db, seq, REPLACED)
+
+
+def stands_again(db: Database, seq: int) -> None:
+    """Queue again what `replaced` withdrew of the newest decision. Call inside a transaction."""
     db.conn.execute(
-        "UPDATE outbox SET state = 'withdrawn', changed_at = ? WHERE seq = ?"
+        "UPDATE outbox SET state = 'queued', problem = '', changed_at = ? WHERE seq = ?"
+        " AND state = 'withdrawn' AND problem = ?"
+        " AND review_id = (SELECT max(id) FROM review r WHERE r.seq = outbox.seq)",
+        [utc_now(), seq, REPLACED],
+    )
+
+
+def _end(db: Database, seq: int, why: str) -> None:
+    db.conn.execute(
+        "UPDATE outbox SET state = 'withdrawn', problem = ?, changed_at = ? WHERE seq = ?"
         " AND review_id IS NOT NULL AND state = 'queued' AND owner IS NULL",
-        [utc_now(), seq],
+        [why, utc_now(), seq],
     )
 
 
@@ -56,12 +105,21 @@ def reached(db: Database, seq: int) -> list[str]:
     Those whose newest result is a rejection note hold nothing that stands.
     """
     rows = db.conn.execute(
-        "SELECT destination FROM outbox o WHERE seq = ? AND kind IN ('seg', 'sr')"
+        "SELECT destination FROM outbox o WHERE seq = ? AND kind IN ('seg', 'sr', 'overlay')"
         f" AND {LEFT}"
         " AND NOT EXISTS (SELECT 1 FROM outbox n WHERE n.seq = o.seq AND n.kind = 'rejection'"
         "   AND n.destination = o.destination AND n.review_id > o.review_id"
         "   AND n.state != 'withdrawn')"
         " GROUP BY destination",
+        [seq],
+    )
+    return [row["destination"] for row in rows]
+
+
+def told(db: Database, seq: int) -> list[str]:
+    """Return the destinations that have, or are just getting, a FHIR bundle of this instance."""
+    rows = db.conn.execute(
+        f"SELECT DISTINCT destination FROM outbox WHERE seq = ? AND kind = 'fhir' AND {LEFT}",
         [seq],
     )
     return [row["destination"] for row in rows]

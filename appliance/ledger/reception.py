@@ -121,6 +121,7 @@ def record(ledger: Ledger, received: Received, originals: Sequence[str] = ()) ->
     (PS3.4 B.2.3). The same UID with other bytes gets a row of its own, which is current from
     then on. With the same bytes it changes nothing, unless other bytes came in between (the
     machine's last word is current again) or its file was purged (it is here again).
+    Results of a decision on what was current before, which haven't left yet, are withdrawn.
     """
     return record_all(ledger, [received], originals)[0]
 
@@ -158,18 +159,23 @@ def _record(db: Database, received: Received, originals: Sequence[str]) -> Recor
     ).fetchone()
     if row:
         if row["newest"] != row["seq"]:
+            outbox.replaced(db, row["newest"])
+            outbox.stands_again(db, row["seq"])
             _stands_again(db, row["seq"])
         if row["purged_at"]:
             _is_here_again(db, row["seq"])
         return Recorded(row["seq"], duplicate=True, differs=False)
     known = db.conn.execute(
-        "SELECT 1 FROM instance WHERE sop_instance_uid = ? LIMIT 1", [received.SOPInstanceUID]
+        "SELECT seq FROM instance WHERE sop_instance_uid = ? ORDER BY arrival DESC, seq DESC LIMIT 1",
+        [received.SOPInstanceUID],
     ).fetchone()
     seq = insert(db, "instance", _row(received))
     insert(db, "job", {"seq": seq, "state": "queued", "tries": 0})
     detail = "same UID as an earlier object, other content" if known else ""
     event.record(db, seq, "instance", "received", detail)
     if known:
+        # What was decided on the older one is not of what now stands, and waits for nothing.
+        outbox.replaced(db, known["seq"])
         _comes_last(db, seq)
     outbox.queue(db, seq, None, [(name, "original") for name in originals])
     return Recorded(seq, duplicate=False, differs=bool(known))

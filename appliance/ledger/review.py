@@ -108,6 +108,10 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
             outbox.queue(db, decision.seq, review_id, superseded)
         if decision.decision in SENDING:
             outbox.queue(db, decision.seq, review_id, wanted)
+        elif decision.decision != "undone":
+            # No note takes back a bundle: a later one says that it was entered in error.
+            errors = [(name, "fhir") for name in outbox.told(db, decision.seq)]
+            outbox.queue(db, decision.seq, review_id, errors)
         event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
         content = audited.stored_sha256(db.conn.execute, review_id)
         facts = {"review": review_id, "analysis": decision.analysis_sha256, "content": content}

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
-from appliance.ledger import people_tables
+from appliance.ledger import delivery_tables, people_tables, token_tables
 
 migrations = Migrations("echocart")
 
@@ -391,3 +391,7 @@ def _decided(db: Database) -> None:
     # JSON: [PatientID, name, birth date] of each person shown, and of the one who was named.
     db.execute("ALTER TABLE identity ADD COLUMN identities TEXT")
     db.execute("ALTER TABLE identity ADD COLUMN right_identity TEXT")
+
+
+delivery_tables.register(migrations)
+token_tables.register(migrations)

@@ -276,9 +276,10 @@ def _disks(labels: LabelMap, border: npt.NDArray[np.int32], base: _Points, apex:
     length = _extent(base, apex)
     direction = (apex - base) / max(length - 1.0, 1e-9)
     (left, top), (right, bottom) = border.min(axis=0), border.max(axis=0)
-    mask = (labels[top : bottom + 1, left : right + 1] == LV).view(np.uint8)
-    x, y = cv2.findNonZero(mask).reshape(-1, 2).T
-    along = (x + left - base[0]) * direction[0] + (y + top - base[1]) * direction[1] + 0.5
+    mask = labels[top : bottom + 1, left : right + 1] == LV
+    across = (np.arange(left, right + 1) - base[0]) * direction[0]
+    down = (np.arange(top, bottom + 1) - base[1]) * direction[1]
+    along = (across + down[:, None])[mask] + 0.5
     place = along * (_DISKS / length)
     inside = place[(place >= 0) & (place <= _DISKS)]
     slices = np.bincount(np.minimum(inside.astype(np.intp), _DISKS - 1), minlength=_DISKS)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -145,24 +146,14 @@ def measure(
     doubtful
         Frames (from 0) whose masks can't be a heart's: never taken for ED or ES but by a person.
     """
-    found = _find(per_frame, timing.rate_hz, doubtful)
+    found, reason = _found(per_frame, timing.rate_hz, doubtful)
     pairs = _pairs(found, ed, es)
-    reason = NO_WHOLE_BEAT if _enough(per_frame) else NOT_ENOUGH_MASKS
-    if not found and _find(per_frame, timing.rate_hz, ()):
-        reason = DOUBTFUL
-    beats: list[Beat] = []
-    for pair in pairs:
-        ef, why_not = _ejection(per_frame, *pair)
-        if ef is None:
-            reason = why_not
-        else:
-            beats.append(Beat(*pair, ef))
-    beats = _judged(beats)
+    beats, why_not = _measured(per_frame, pairs)
     shown = sorted(beats, key=lambda beat: beat.ef)[(len(beats) - 1) // 2] if beats else None
     frames = (shown.ed, shown.es) if shown else (pairs[0] if pairs else (None, None))
     volumes, withheld = _volumes(per_frame, shown, mm_per_px, calibration_reason)
     if shown is None:
-        withheld.update(dict.fromkeys(("ef_percent", *_VOLUMES), reason))
+        withheld.update(dict.fromkeys(("ef_percent", *_VOLUMES), why_not or reason))
     scale = 1.0 if mm_per_px is None else (mm_per_px / 10) ** 2
     return Measures(
         ed_frame=frames[0],
@@ -191,54 +182,62 @@ def unmeasured(frames: int, reason: str = NOT_THE_HEART) -> Measures:
     reason
         Why, in a sonographer's words.
     """
+    withheld = dict.fromkeys(("ef_percent", *_VOLUMES), reason)
+    curve = (None,) * frames
+    numbers: dict[str, Any] = dict.fromkeys(_NUMBERS)
     return Measures(
-        ed_frame=None,
-        es_frame=None,
-        beats=(),
-        ef_percent=None,
-        ef_spread=None,
-        edv_ml=None,
-        esv_ml=None,
-        la_volume_ml=None,
-        lv_area_curve=(None,) * frames,
-        area_unit="px2",
-        withheld=dict.fromkeys(("ef_percent", *_VOLUMES), reason),
+        None, None, (), lv_area_curve=curve, area_unit="px2", withheld=withheld, **numbers
     )
 
 
 def unviewed(measures: Measures) -> Measures:
     """Withhold EF and volumes: of a loop that may show anything, only times and areas are told."""
-    return replace(
-        measures,
-        beats=(),
-        ef_percent=None,
-        ef_spread=None,
-        ef_mean=None,
-        edv_ml=None,
-        esv_ml=None,
-        stroke_volume_ml=None,
-        la_volume_ml=None,
-        plane=None,
-        withheld=dict.fromkeys(("ef_percent", *_VOLUMES), NO_VIEW),
-    )
+    withheld = dict.fromkeys(("ef_percent", *_VOLUMES), NO_VIEW)
+    numbers: dict[str, Any] = dict.fromkeys(_NUMBERS)
+    return replace(measures, beats=(), withheld=withheld, **numbers)
 
 
 def steady(per_frame: Sequence[FrameMeasures | None]) -> list[int]:
     """Return the frames with a whole ventricle whose length doesn't jump out of its neighbours'."""
-    length = np.array([frame.lv_length if frame else 0.0 for frame in per_frame])
-    measured = [int(i) for i in np.flatnonzero(length)]
+    length = [frame.lv_length if frame else 0.0 for frame in per_frame]
     return [
-        i for i in measured if abs(length[i] / _median_around(length, measured, i) - 1) <= _JUMP
+        i
+        for i, own in enumerate(length)
+        if own and abs(own / _median_around(length, i) - 1) <= _JUMP
     ]
 
 
-def _median_around(length: Curve, measured: Sequence[int], index: int) -> float:
-    near = [i for i in measured if abs(i - index) <= _NEIGHBOURS]
-    return float(np.median(length[near]))
+def _median_around(length: Sequence[float], index: int) -> float:
+    near = length[max(0, index - _NEIGHBOURS) : index + _NEIGHBOURS + 1]
+    return median(one for one in near if one)
 
 
-def _enough(per_frame: Sequence[FrameMeasures | None]) -> bool:
-    return len(steady(per_frame)) >= max(2, _MIN_SHARE_MEASURED * len(per_frame))
+def _found(
+    per_frame: Sequence[FrameMeasures | None], rate_hz: float, doubtful: Collection[int]
+) -> tuple[list[tuple[int, int]], str]:
+    """Frames (ED, ES) of each beat; and why there is none, were it so."""
+    usable = steady(per_frame)
+    if len(usable) < max(2, _MIN_SHARE_MEASURED * len(per_frame)):
+        return [], NOT_ENOUGH_MASKS
+    found = _find(per_frame, usable, rate_hz, doubtful)
+    if not found and doubtful and _find(per_frame, usable, rate_hz, ()):
+        return [], DOUBTFUL
+    return found, NO_WHOLE_BEAT
+
+
+def _measured(
+    per_frame: Sequence[FrameMeasures | None], pairs: Sequence[tuple[int, int]]
+) -> tuple[list[Beat], str]:
+    """The beats that have an EF; and why the last of the others has none."""
+    beats: list[Beat] = []
+    reason = ""
+    for pair in pairs:
+        ef, why_not = _ejection(per_frame, *pair)
+        if ef is None:
+            reason = why_not
+        else:
+            beats.append(Beat(*pair, ef))
+    return _judged(beats), reason
 
 
 def _pairs(found: list[tuple[int, int]], ed: int | None, es: int | None) -> list[tuple[int, int]]:
@@ -252,11 +251,11 @@ def _pairs(found: list[tuple[int, int]], ed: int | None, es: int | None) -> list
 
 
 def _find(
-    per_frame: Sequence[FrameMeasures | None], rate_hz: float, doubtful: Collection[int]
+    per_frame: Sequence[FrameMeasures | None],
+    usable: Sequence[int],
+    rate_hz: float,
+    doubtful: Collection[int],
 ) -> list[tuple[int, int]]:
-    if not _enough(per_frame):
-        return []
-    usable = steady(per_frame)
     area: Curve = np.full(len(per_frame), np.nan)
     area[usable] = [frame.lv_area if (frame := per_frame[i]) else np.nan for i in usable]
     curve = smooth(area, rate_hz)
@@ -316,6 +315,7 @@ def _plane(
 
 
 _VOLUMES = ("edv_ml", "esv_ml", "stroke_volume_ml", "la_volume_ml")
+_NUMBERS = ("ef_percent", "ef_spread", "ef_mean", *_VOLUMES, "plane")
 
 
 def _volumes(

@@ -69,9 +69,9 @@ class Walker:
 
     def _set_order(self, order: str) -> None:
         self.order = order
-        self._tag = struct.Struct(order + "HH")
+        self._with_long = struct.Struct(order + "HHL")  # group, element, length
+        self._with_short = struct.Struct(order + "HH2sH")  # group, element, VR, length
         self._long = struct.Struct(order + "L")
-        self._short = struct.Struct(order + "H")
 
     def take(self, offset: int, count: int) -> bytes:
         """`count` bytes at `offset`; Part10Error beyond the end."""
@@ -96,14 +96,12 @@ class Walker:
     def element(self, offset: int, implicit: bool) -> Element:
         """The element whose tag starts at `offset`; its end is not checked."""
         start = self.take(offset, 8)
-        group, number = self._tag.unpack_from(start)
+        group, number, vr, length = self._with_short.unpack(start)
         tag = group << 16 | number
         if implicit or group == 0xFFFE:
             (length,) = self._long.unpack_from(start, 4)
             return Element(tag, b"", offset, offset + 8, length, offset + 8 + length)
-        vr = start[4:6]
         if vr in _SHORT:
-            (length,) = self._short.unpack_from(start, 6)
             return Element(tag, vr, offset, offset + 8, length, offset + 8 + length)
         if not vr.isalpha() or not vr.isupper():
             raise broken("a data element has no valid value representation")
@@ -132,14 +130,17 @@ class Walker:
 
     def fragments(self, offset: int) -> Iterator[Fragment]:
         """Items of encapsulated pixel data (PS3.5 A.4), the Basic Offset Table first."""
+        take, unpack, size = self.take, self._with_long.unpack, self.size
         for _ in range(_MOST_FRAGMENTS):
-            item = self.element(offset, True)
-            if item.tag == _SEQUENCE_END:
+            group, number, length = unpack(take(offset, 8))
+            tag = group << 16 | number
+            if tag == _SEQUENCE_END:
                 return
-            if item.tag != _ITEM or item.length == UNDEFINED or item.end > self.size:
+            offset += 8
+            if tag != _ITEM or length == UNDEFINED or offset + length > size:
                 raise broken("the pixel data ends in the middle of a frame: the file was cut")
-            yield Fragment(item.offset, item.length)
-            offset = item.end
+            yield Fragment(offset, length)
+            offset += length
         raise broken("its pixel data are in far too many pieces")
 
     def _sequence_end(self, sequence: Element, implicit: bool, depth: int) -> int:

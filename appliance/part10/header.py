@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import TypeVar
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filereader import read_dataset
@@ -28,7 +29,8 @@ from appliance.part10.elements import (
     Walker,
     broken,
 )
-from appliance.part10.identity import TAGS, Identity, identity
+from appliance.part10.identity import Identity, identity_of
+from appliance.part10.plain import TAGS, Values
 
 _HEAD = 16 * 1024  # bytes read at once: all but the pixels of nearly every object
 _KEPT_VALUE = 64 * 1024  # bytes; larger ones are private bulk that nobody here reads
@@ -36,6 +38,9 @@ _KEPT_SEQUENCE = 1024 * 1024
 _KEPT_ALL = 64 * 1024 * 1024
 _LARGEST_INFLATED = 1 << 28  # bytes; a deflated data set beyond it is refused before it is held
 _BLOCK = 1 << 20  # bytes inflated at a time
+_TRANSFER_SYNTAX_UID = 0x00020010
+_LONGEST_UID = 1024  # bytes; PS3.5 9.1 allows 64
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ def read_header(path: Path) -> Header:
         When the file is not DICOM, was cut, or can't be parsed; `retry` when it can't be read.
         Nothing else, whatever the bytes are; the text never quotes a value.
     """
-    return _careful(lambda: _opened(path, None))
+    return _careful(lambda: _opened(path))
 
 
 def read_identity(descriptor: int, head: bytes) -> tuple[Identity, str]:
@@ -116,11 +121,10 @@ def read_identity(descriptor: int, head: bytes) -> tuple[Identity, str]:
     Part10Error
         As `read_header`.
     """
-    header = _careful(lambda: _read(_walker(descriptor, head), TAGS))
-    return identity(header.dataset), header.TransferSyntaxUID
+    return _careful(lambda: _identity(_walker(descriptor, head)))
 
 
-def _careful(read: Callable[[], Header]) -> Header:
+def _careful(read: Callable[[], _T]) -> _T:
     try:
         return read()
     except Part10Error:
@@ -134,10 +138,10 @@ def _careful(read: Callable[[], Header]) -> Header:
         raise broken("its data elements can't be understood") from None
 
 
-def _opened(path: Path, only: frozenset[int] | None) -> Header:
+def _opened(path: Path) -> Header:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return _read(_walker(descriptor, os.pread(descriptor, _HEAD, 0)), only)
+        return _header(_walker(descriptor, os.pread(descriptor, _HEAD, 0)))
     finally:
         os.close(descriptor)
 
@@ -184,61 +188,66 @@ def _inflate(walker: Walker, start: int) -> bytes:
     return data.getvalue()
 
 
-def _meta(walker: Walker) -> tuple[FileMetaDataset, int]:
-    """File meta information (PS3.10 7.1: always Explicit VR Little Endian) and where it ends."""
+def _meta(walker: Walker) -> tuple[str, int]:
+    """Transfer syntax and end of the file meta information (PS3.10 7.1)."""
     if walker.size < 132 or walker.take(128, 4) != b"DICM":
         raise Part10Error(OPERATION, "this is not a DICOM file", "Send DICOM objects only")
-    offset = 132
+    syntax, offset = "", 132
     while offset + 2 <= walker.size and walker.take(offset, 2) == b"\x02\x00":
-        element = walker.element(offset, False)
+        element = walker.element(offset, False)  # always Explicit VR Little Endian
         if element.end > walker.size:
             raise broken("the file ends inside its first block: it was cut")
+        if element.tag == _TRANSFER_SYNTAX_UID and element.length <= _LONGEST_UID:
+            value = walker.take(element.offset, element.length)
+            syntax = value.decode("ascii", "replace").strip("\0 ")
         offset = element.end
-    meta = read_dataset(BytesIO(walker.take(132, offset - 132)), False, True)
-    return FileMetaDataset(meta), offset
-
-
-def _read(walker: Walker, only: frozenset[int] | None) -> Header:
-    meta, start = _meta(walker)
-    syntax = str(meta.get("TransferSyntaxUID", "") or "").strip("\0 ")
     if not syntax:
         raise broken("the file doesn't say its transfer syntax")
-    deflated = syntax == DeflatedExplicitVRLittleEndian
-    if deflated:
+    return syntax, offset
+
+
+def _data_set(walker: Walker, syntax: str, start: int) -> tuple[Walker, int]:
+    """A walker over the data set, in the encoding it is written in, and where that begins."""
+    if syntax == DeflatedExplicitVRLittleEndian:
         data = _inflate(walker, start)
         walker, start = Walker(data, len(data)), 0
     walker.settle(start, syntax == ImplicitVRLittleEndian, syntax == ExplicitVRBigEndian)
-    return _collect(walker, start, meta, deflated, only)
+    return walker, start
 
 
-def _collect(
-    walker: Walker,
-    start: int,
-    meta: FileMetaDataset,
-    deflated: bool,
-    only: frozenset[int] | None,
-) -> Header:
+def _identity(file: Walker) -> tuple[Identity, str]:
+    syntax, end = _meta(file)
+    walker, start = _data_set(file, syntax, end)
+    wanted = frozenset(TAGS.values())
+    # To the last element, whatever is found before: the walk tells whether the file is whole.
+    found = {one.tag: one for one in walker.elements(start) if one.tag in wanted}
+    kept = {tag: one for tag, one in found.items() if one.end - one.start <= _limit(one)}
+    return identity_of(Values(walker, kept).text), syntax
+
+
+def _header(file: Walker) -> Header:
+    syntax, end = _meta(file)
+    meta = read_dataset(BytesIO(file.take(132, end - 132)), False, True)
+    walker, start = _data_set(file, syntax, end)
     kept, omitted = bytearray(), list[int]()
     pixels: Element | None = None
     for element in walker.elements(start):
         if element.tag == PIXEL_DATA:
             pixels = element
-        elif only is not None and element.tag not in only:
-            continue
         elif element.end - element.start <= min(_limit(element), _KEPT_ALL - len(kept)):
             kept += walker.take(element.start, element.end - element.start)
         else:
             omitted.append(element.tag)
     dataset = read_dataset(BytesIO(bytes(kept)), walker.implicit, walker.order == "<")
-    dataset.file_meta = meta
+    dataset.file_meta = FileMetaDataset(meta)
     encapsulated = pixels is not None and pixels.length == UNDEFINED
     items = walker.items
     return Header(
         dataset=dataset,
-        TransferSyntaxUID=str(meta.TransferSyntaxUID).strip("\0 "),
+        TransferSyntaxUID=syntax,
         implicit_vr=walker.implicit,
         little_endian=walker.order == "<",
-        deflated=deflated,
+        deflated=walker is not file,
         pixel_offset=pixels.offset if pixels else None,
         pixel_length=pixels.length if pixels and not encapsulated else None,
         pixel_vr=pixels.vr.decode("ascii") if pixels else "",

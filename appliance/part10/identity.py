@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import pydicom
@@ -51,14 +52,14 @@ class Identity:
     Columns: int = 0
 
 
+_NUMBERS = ("NumberOfFrames", "Rows", "Columns")
+_TEXTS = [one.name for one in fields(Identity) if one.name not in (*_NUMBERS, "ContentDateTime")]
 # What `identity` reads: enough of a data set for who and what an object is.
-TAGS = frozenset(
-    tag
-    for keyword in (
-        *(field.name for field in fields(Identity)),
+KEYWORDS = frozenset(
+    [
+        *(*_TEXTS, *_NUMBERS),
         *("SpecificCharacterSet", "ContentDate", "ContentTime", "AcquisitionDateTime"),
-    )
-    if (tag := tag_for_keyword(keyword)) is not None
+    ]
 )
 
 
@@ -96,8 +97,12 @@ def _as_written(dataset: Dataset, tag: int) -> str:
 
 def number(dataset: Dataset, keyword: str) -> float:
     """An element's (first) value as a finite number; 0.0 when missing or unreadable."""
+    return _number(text(dataset, keyword))
+
+
+def _number(written: str) -> float:
     try:
-        value = float(text(dataset, keyword).split("\\")[0])
+        value = float(written.split("\\")[0])
     except ValueError:
         return 0.0
     return value if abs(value) < float("inf") else 0.0  # also false for NaN
@@ -105,12 +110,20 @@ def number(dataset: Dataset, keyword: str) -> float:
 
 def identity(dataset: Dataset) -> Identity:
     """What an object says about itself; never raises."""
-    values: dict[str, str | int] = {}
-    for field in fields(Identity):
-        if field.name in ("NumberOfFrames", "Rows", "Columns"):
-            values[field.name] = max(0, int(number(dataset, field.name)))
-        elif field.name != "ContentDateTime":
-            values[field.name] = text(dataset, field.name)
-    when = text(dataset, "ContentDate") + text(dataset, "ContentTime")
-    values["ContentDateTime"] = when or text(dataset, "AcquisitionDateTime")
+    return identity_of(lambda keyword: text(dataset, keyword))
+
+
+def identity_of(text: Callable[[str], str]) -> Identity:
+    """What an object says about itself.
+
+    Parameters
+    ----------
+    text
+        Gives the value of a keyword, as this module's `text` does.
+    """
+    values: dict[str, str | int] = {keyword: text(keyword) for keyword in _TEXTS}
+    for keyword in _NUMBERS:
+        values[keyword] = max(0, int(_number(text(keyword))))
+    when = text("ContentDate") + text("ContentTime")
+    values["ContentDateTime"] = when or text("AcquisitionDateTime")
     return Identity(**values)  # type: ignore[arg-type]

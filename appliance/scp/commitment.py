@@ -5,7 +5,6 @@ a cart is configured so, the report is tried on the association that asked, firs
 """
 
 import logging
-import re
 import sqlite3
 from typing import cast
 
@@ -15,9 +14,10 @@ from pynetdicom import evt
 from pynetdicom.dimse_primitives import N_ACTION
 from pynetdicom.events import Event
 
-from appliance.commitment import PUSH_MODEL_INSTANCE
-from appliance.config import Settings
-from appliance.ledger import Ledger, commitment
+from appliance.commitment import PUSH_MODEL_INSTANCE, outcomes, plain_uid
+from appliance.config import DicomPeer, Settings
+from appliance.errors import LedgerError
+from appliance.ledger import Ledger, commitment, reported
 from appliance.ledger.commitment import Request
 from appliance.scp.door import Door, call_of
 from appliance.scp.reply import LEASE_S, OWNER, Reply
@@ -73,11 +73,40 @@ class Commitments:
         return status, None
 
     def reported(self, event: Event) -> tuple[int, Dataset | None]:
-        """Answer an archive's report. Handler of EVT_N_EVENT_REPORT.
+        """Write an archive's report down, then answer it. Handler of EVT_N_EVENT_REPORT.
 
-        Proof by reading back is what counts here; no request of ours waits for a report.
+        `sync`, which asked, decides what it means.
         """
-        return INVALID_ARGUMENT_VALUE, None
+        try:
+            transaction, found = outcomes(event.event_information)
+        except Exception:  # noqa: BLE001
+            return INVALID_ARGUMENT_VALUE, None
+        if len(found) > MOST_ITEMS:
+            return RESOURCE_LIMITATION, None
+        try:
+            status = self._keep(call_of(event.assoc).calling_ae, transaction, found)
+        except (sqlite3.Error, LedgerError) as error:
+            log.error("a report of commitment was not recorded (%s)", type(error).__name__)
+            status = PROCESSING_FAILURE
+        return status, None
+
+    def _keep(self, calling_ae: str, transaction: str, found: list[tuple[str, str, int]]) -> int:
+        destination = reported.destination_of(self._ledger, transaction)
+        if destination is None:
+            return INVALID_ARGUMENT_VALUE  # nothing of ours waits for it
+        if not self._is_of(destination, calling_ae):
+            log.warning("%s reports on what %s was asked: refused", calling_ae, destination)
+            return NOT_AUTHORIZED
+        reported.report(self._ledger, transaction, found)
+        return SUCCESS
+
+    def _is_of(self, destination: str, calling_ae: str) -> bool:
+        return any(
+            item.name == destination
+            and isinstance(item, DicomPeer)
+            and calling_ae in (item.called_ae, item.commit_ae)
+            for item in self._settings.destination
+        )
 
     def _refusal(self, event: Event, request: N_ACTION) -> int:
         if not self._settings.commits or self._door.admission(event.assoc).reports_only:
@@ -121,16 +150,9 @@ def _wanted(information: Dataset) -> tuple[str, list[tuple[str, str]]]:
         When something is missing, or is no UID.
     """
     items = [
-        (_uid(item.ReferencedSOPClassUID), _uid(item.ReferencedSOPInstanceUID))
+        (plain_uid(item.ReferencedSOPClassUID), plain_uid(item.ReferencedSOPInstanceUID))
         for item in information.ReferencedSOPSequence
     ]
     if not items:
         raise ValueError("the request names no object")
-    return _uid(information.TransactionUID), items
-
-
-def _uid(value: str) -> str:
-    # Not as strict as PS3.5 9.1: carts send what they call their objects.
-    if not re.fullmatch(r"[0-9.]{1,64}", value):
-        raise ValueError("not a UID")
-    return str(value)
+    return plain_uid(information.TransactionUID), items

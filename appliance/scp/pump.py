@@ -132,6 +132,7 @@ class PumpedAssociation(Association):
         self.afterwards: deque[Callable[[], None]] = deque()  # done once a request is answered
         self.set_socket(AssociationSocket(self, client_socket=handler.request))
         self._keeper = keeper
+        self._longest: int | None = None
         self._arriving: _Arriving | None = None
         self._requests: deque[tuple[int, Any]] = deque()
 
@@ -182,6 +183,7 @@ class PumpedAssociation(Association):
     def _serve(self) -> None:
         self._establish()
         self.wire.grow(_BUFFER)
+        self._longest = self.acceptor.maximum_length  # asked for every PDU, and slow to tell
         while not self.is_aborted:
             self.read_pdu()
             while self._requests:
@@ -242,7 +244,7 @@ class PumpedAssociation(Association):
 
     def _read_fragments(self, length: int) -> None:
         """Read the presentation data values of a P-DATA-TF (PS3.8 9.3.5.1)."""
-        if not _PDV.size <= length <= (self.acceptor.maximum_length or length):
+        if not _PDV.size <= length <= (self._longest or length):
             raise Refused(_INVALID_VALUE)
         while length:
             size, context_id, header = self.wire.unpack(_PDV)

@@ -3,8 +3,10 @@
 | file | holds |
 |---|---|
 | `server.py` | the service |
-| `courier.py` | which result goes next, and what happens when it can't |
-| `folder.py` | the destination `folder`: a directory of Part 10 files |
+| `courier.py` | hands over what is due, and what happens when it can't |
+| `asking.py` | storage commitment asked of a PACS; `commitment.py`: what carts asked of us |
+| `gate.py`, `brake.py` | when a destination is served, and how fast |
+| `folder.py`, `pacs.py`, `archive.py` | the destinations: a directory, C-STORE, STOW-RS |
 | `results.py` | from a review to its objects; `lineage.py`: their UIDs, and what they replace |
 | `seg.py` | the DICOM Segmentation of a loop |
 | `sr.py`, `findings.py` | the report: what was measured, or why not |

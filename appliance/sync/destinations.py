@@ -1,13 +1,16 @@
 """What the courier knows of a place that results go to; `folder`, `pacs` and `archive` are such."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from appliance import tls
 from appliance.config import Destination as Setting
 from appliance.config import DicomPeer, Settings
 from appliance.config import Folder as FolderSetting
 from appliance.errors import DeliveryError
+from appliance.sync.brake import Brake
 from appliance.sync.seg import Part10
 
 
@@ -17,6 +20,10 @@ class Unreachable(DeliveryError):
 
 class Absent(DeliveryError):
     """The destination doesn't hold the object as it was sent; sending it again can help."""
+
+
+class NotTaken(DeliveryError):
+    """The destination takes no such object, or not in this syntax: only its administrator helps."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,14 @@ class Unproven:
     """The destination offers no way to read an object back; `why` says so for a person."""
 
     why: str
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """The destination is to be asked for storage commitment; its report will be the proof."""
+
+    SOPClassUID: str
+    SOPInstanceUID: str
 
 
 class Destination(Protocol):
@@ -54,7 +69,7 @@ class Destination(Protocol):
             When this object isn't taken.
         """
 
-    def prove(self, result: Part10) -> Proof | Unproven:
+    def prove(self, result: Part10) -> Proof | Unproven | Awaited:
         """Read an object back and compare it.
 
         Raises
@@ -68,22 +83,29 @@ class Destination(Protocol):
         """
 
 
-def made_from(settings: Settings) -> dict[str, Destination]:
-    """Return the destinations of a configuration by name."""
-    return {item.name: _made(item, settings) for item in settings.destination}
+def made_from(settings: Settings) -> dict[str, tuple[Setting, Destination, Brake]]:
+    """Return the destinations of a configuration by name, each with its setting and its brake."""
+    found = {}
+    for item in settings.destination:
+        brake = Brake(item.mbit_per_s, item.at_once)
+        found[item.name] = (item, _made(item, settings, brake), brake)
+    return found
 
 
-def _made(item: Setting, settings: Settings) -> Destination:
+def _made(item: Setting, settings: Settings, brake: Brake) -> Destination:
     # Each imports what the others don't need: a box with a stick loads no HTTP client.
     if isinstance(item, FolderSetting):
         from appliance.sync.folder import Folder
 
-        return Folder(Path(item.path))
+        return Folder(Path(item.path), brake)
     if isinstance(item, DicomPeer):
         from appliance.dimse import Peer
         from appliance.sync.pacs import Pacs
 
-        return Pacs(Peer(item.host, item.port, item.called_ae, settings.box.ae_title))
+        peer = Peer(item.host, item.port, item.called_ae, settings.box.ae_title)
+        elsewhere = bool(item.commit_ae or item.commit_port)
+        secure = partial(tls.client_context, settings.scp) if item.tls else None
+        return Pacs(peer, item.proof, elsewhere, secure, brake)
     from appliance.sync.archive import Archive
 
-    return Archive(item.url, item.user, item.password_file)
+    return Archive(item.url, item.user, item.password_file, brake)

@@ -116,6 +116,18 @@ def groups(measures: Measures, drawn: Drawn) -> list[Any]:
     return [_on_loop(measures, drawn, ventricle, whole), *made]
 
 
+def quantities(measures: Measures) -> list[tuple[int, Quantity]]:
+    """Return every number with the label of the structure it is about, in reading order.
+
+    Those withheld are among them, without a value; an area nobody could measure is left out.
+    """
+    ed, es = measures.ed_frame, measures.es_frame
+    areas = _area(measures, ed, codes.DIASTOLIC_AREA), _area(measures, es, codes.SYSTOLIC_AREA)
+    ventricle = [_ef(measures), *_stroke(measures), _edv(measures), _esv(measures)]
+    ventricle += [area for area in areas if area.value is not None]
+    return [*((LV, item) for item in ventricle), (LA, _atrial(measures))]
+
+
 def _ef(measures: Measures) -> Quantity:
     value = measures.ef_percent
     return Quantity("ef_percent", codes.EJECTION_FRACTION, codes.PERCENT, codes.DISKS, value)

@@ -15,6 +15,7 @@ import re
 import stat
 from pathlib import Path
 
+from appliance.sync.brake import Brake, Slowed
 from appliance.sync.destinations import Absent, Proof, Unreachable
 from appliance.sync.originals import Original
 from appliance.sync.seg import Part10
@@ -57,10 +58,13 @@ class Folder:
     ----------
     path
         The directory. It is never made here.
+    brake
+        How fast it may be written to.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, brake: Brake | None = None) -> None:
         self.path = path
+        self._brake = brake or Brake(0)
 
     def is_there(self) -> bool:
         """Tell whether the directory can be reached at all."""
@@ -99,7 +103,7 @@ class Folder:
                 final.parent.mkdir(exist_ok=True)
                 _sync_folder(self.path)
             if not final.exists() or _hash(final)[0] != result.sha256:
-                _write(final, result)
+                _write(final, result, self._brake)
             # Also after a kill between an earlier try's rename and its sync.
             _sync_folder(final.parent)
         except OSError as error:
@@ -133,7 +137,8 @@ class Folder:
 
     def _final(self, result: Part10) -> Path:
         uid = _safe("object", result.SOPInstanceUID)
-        final = self.path / _safe("study", result.StudyInstanceUID) / f"{uid}.dcm"
+        name = f"{uid}{result.suffix}"
+        final = self.path / _safe("study", result.StudyInstanceUID) / name
         if isinstance(result, Original) and final.exists() and _hash(final)[0] != result.sha256:
             # Same UID, other content: both are kept (promise 2).
             return final.with_name(f"{uid}-{result.sha256[:16]}.dcm")
@@ -147,12 +152,12 @@ def _safe(what: str, uid: str) -> str:
     return f"{what}-{hashlib.sha256(uid.encode()).hexdigest()[:16]}"
 
 
-def _write(final: Path, result: Part10) -> None:
+def _write(final: Path, result: Part10, brake: Brake) -> None:
     # The same name at every try: what a killed one left behind is overwritten, never piled up.
     temporary = final.with_name(f".{final.name}.part")
     try:
         with temporary.open("wb") as stream:
-            result.write_to(stream)
+            result.write_to(Slowed(stream, brake) if brake else stream)
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(final)

@@ -11,16 +11,17 @@ from appliance.sync import modules
 from appliance.sync.document import Reference
 from appliance.uids import derived_uid
 
-_RESULTS = ("seg", "sr")
+_RESULTS = ("seg", "sr", "overlay")
+_SOP_CLASSES = {"sr": modules.REPORT.SOPClassUID, "overlay": modules.OVERLAY.SOPClassUID}
 _STAYED = ("withdrawn", "refused")
 
 
 def reference(kind: str, result_uid: str, series_uid: str) -> Reference:
-    """Return what names a review's segmentation (`seg`) or report (`sr`)."""
+    """Return what names a review's segmentation (`seg`), report (`sr`), `overlay` or `fhir` bundle."""
     if kind == "seg":
         return Reference(modules.SEGMENTATION.SOPClassUID, result_uid, series_uid)
     uids = (derived_uid(result_uid, kind), derived_uid(series_uid, kind))
-    return Reference(modules.REPORT.SOPClassUID, *uids)
+    return Reference(_SOP_CLASSES.get(kind, ""), *uids)
 
 
 def note(delivery: Delivery) -> Reference:

@@ -9,7 +9,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import (
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
     KeyObjectSelectionDocumentStorage,
+    MultiFrameTrueColorSecondaryCaptureImageStorage,
     SegmentationStorage,
 )
 
@@ -50,6 +52,7 @@ class Kind:
 
 SEGMENTATION = Kind(SegmentationStorage, "SEG", 9001)
 REPORT = Kind(ComprehensiveSRStorage, "SR", 9002)
+OVERLAY = Kind(MultiFrameTrueColorSecondaryCaptureImageStorage, "OT", 9004, JPEGBaseline8Bit)
 KEY_OBJECTS = Kind(KeyObjectSelectionDocumentStorage, "KO", 9003)
 
 

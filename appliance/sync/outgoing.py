@@ -30,7 +30,8 @@ class Outgoing:
 
     def __init__(self, ledger: Ledger, spool: Spool, settings: Settings) -> None:
         self._ledger, self._spool, self._settings = ledger, spool, settings
-        self._results = Results(ledger, spool, settings.box.station_name)
+        releases = {item.name: item.fhir for item in settings.destination if item.kind == "folder"}
+        self._results = Results(ledger, spool, settings.box.station_name, releases)
 
     def __call__(self, delivery: Delivery) -> Sequence[Part10]:
         """Return the objects of a delivery in the order in which they must arrive.

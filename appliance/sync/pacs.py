@@ -2,9 +2,11 @@
 
 An object goes out byte for byte in its own transfer syntax. A status of success proves nothing (a
 PACS may answer it to a second object under a known UID and keep the first), so the object is
-fetched back and compared. Many PACS offer no C-GET: their results are `unproven`, and say so.
+fetched back and compared. A PACS that offers no C-GET is asked for storage commitment (see
+`asking`); with neither, its objects are `unproven`, and say so.
 """
 
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -18,17 +20,27 @@ from pynetdicom.events import Event
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 
-from appliance import dimse
+from appliance import dimse, tls
+from appliance.commitment import PUSH_MODEL
 from appliance.dimse import AssociationError, NothingAccepted, Peer
 from appliance.errors import DeliveryError
+from appliance.sync.brake import Brake
 from appliance.sync.content import content, identity_of, is_filed, on_disk
-from appliance.sync.destinations import Absent, Proof, Unproven, Unreachable
+from appliance.sync.destinations import (
+    Absent,
+    Awaited,
+    NotTaken,
+    Proof,
+    Unproven,
+    Unreachable,
+)
 from appliance.sync.door import Door
 from appliance.sync.seg import Part10
 
 StudyRootGet = UID("1.2.840.10008.5.1.4.1.2.2.3")  # Query/Retrieve Information Model (PS3.4 C.6.2)
 _OPERATION = "deliver to a PACS"
 _WAITS = "The object waits; nothing is lost."
+_NOT_TAKEN = (0x0122, 0x0124)  # SOP class not supported, not authorized (PS3.7 Annex C)
 
 
 class Pacs:
@@ -38,10 +50,30 @@ class Pacs:
     ----------
     peer
         Its address and the two AE titles.
+    proof
+        How it proves an object: "read-back", "commitment", or "auto": by C-GET where it offers
+        that, else by commitment where it offers that.
+    commits_elsewhere
+        It has an address or a title of its own for storage commitment.
+    secure
+        Gives the context of TLS; read anew for each association, as certificates change.
+    brake
+        How fast objects may leave.
     """
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(
+        self,
+        peer: Peer,
+        proof: str = "auto",
+        commits_elsewhere: bool = False,
+        secure: Callable[[], ssl.SSLContext] | None = None,
+        brake: Brake | None = None,
+    ) -> None:
         self._peer = peer
+        self._proof = proof
+        self._commits_elsewhere = commits_elsewhere
+        self._secure = secure
+        self._brake = brake or Brake(0)
         self._door = Door(peer.host, peer.port)
         self._name = f"{peer.called_ae} at {peer.host}:{peer.port}"
 
@@ -61,13 +93,16 @@ class Pacs:
         ------
         Unreachable
             When there is no association, or the PACS has no room.
+        NotTaken
+            When it refuses this class of object, or this transfer syntax.
         DeliveryError
-            When it refuses this class of object, this transfer syntax, or this object.
+            When it refuses this object.
         """
+        longest_s = self._brake.longest_s(result.size)
         with on_disk(result) as path:
             kind = _kind_of(path)
             try:
-                with self._association([build_context(*kind)]) as association:
+                with self._association([build_context(*kind)], longest_s) as association:
                     answer = dimse.store(association, path)
             except NothingAccepted as error:
                 raise self._takes_no(*kind) from error
@@ -77,10 +112,13 @@ class Pacs:
         if answer.status is None or answer.status >> 8 == dimse.OUT_OF_RESOURCES:
             raise Unreachable(_OPERATION, subject, _WAITS, retry=True)
         hint = "Ask the PACS's administrator; it is tried again."
-        raise DeliveryError(_OPERATION, subject, hint, retry=True)
+        kind_of_error = NotTaken if answer.status in _NOT_TAKEN else DeliveryError
+        raise kind_of_error(_OPERATION, subject, hint, retry=True)
 
-    def prove(self, result: Part10) -> Proof | Unproven:
+    def prove(self, result: Part10) -> Proof | Unproven | Awaited:
         """Fetch an object back and compare it; see `content` for what must be equal.
+
+        Where it is to be asked for storage commitment instead, that is returned.
 
         Raises
         ------
@@ -92,8 +130,10 @@ class Pacs:
             When another object lies there under its UID, or it can't be fetched now.
         """
         with on_disk(result) as path:
-            fetched = self._fetch(path)
-            if isinstance(fetched, Unproven):
+            if self._proof == "commitment":
+                return Awaited(_kind_of(path)[0], result.SOPInstanceUID)
+            fetched = self._fetch(path, result.SOPInstanceUID)
+            if not isinstance(fetched, bytes):
                 return fetched
             if not _is_in(path, fetched):
                 raise DeliveryError(
@@ -108,15 +148,22 @@ class Pacs:
     def _association(
         self,
         contexts: list[PresentationContext],
+        longest_s: float = 0.0,
         roles: Sequence[SCP_SCU_RoleSelectionNegotiation] = (),
         on_store: Callable[[Event], int] | None = None,
     ) -> Iterator[Association]:
-        ae = dimse.entity(self._peer.calling_ae)
+        ae = dimse.entity(self._peer.calling_ae, answer_s=dimse.ANSWER_S + longest_s)
+        sending = self._brake if self._brake else None
         try:
-            association = dimse.associate(ae, self._peer, contexts, _OPERATION, roles, on_store)
+            secure = self._secure() if self._secure else None
+            association = dimse.associate(
+                *(ae, self._peer, contexts, _OPERATION, roles, on_store),
+                secure=secure,
+                sending=sending,
+            )
         except NothingAccepted:
             raise
-        except AssociationError as error:
+        except (AssociationError, tls.TlsError) as error:
             self._door.found_shut()
             hint = f"{error.hint} {_WAITS}"
             raise Unreachable(_OPERATION, error.subject, hint, retry=True) from error
@@ -126,7 +173,7 @@ class Pacs:
             if association.is_established:
                 association.release()
 
-    def _fetch(self, path: Path) -> bytes | Unproven:
+    def _fetch(self, path: Path, SOPInstanceUID: str) -> bytes | Unproven | Awaited:
         """Return the data set that the PACS gives back, in the object's own transfer syntax."""
         found: list[bytes] = []
 
@@ -135,23 +182,29 @@ class Pacs:
             return 0x0000
 
         SOPClassUID, TransferSyntaxUID = _kind_of(path)
+        awaited = Awaited(SOPClassUID, SOPInstanceUID)
         contexts = [build_context(StudyRootGet), build_context(SOPClassUID, TransferSyntaxUID)]
+        contexts += [build_context(PUSH_MODEL)] if self._proof == "auto" else []
+        commits = self._commits_elsewhere and self._proof == "auto"
         try:
             roles = [build_role(SOPClassUID, scp_role=True)]
-            with self._association(contexts, roles, keep) as association:
+            with self._association(contexts, 0.0, roles, keep) as association:
                 taken = {item.abstract_syntax: item for item in association.accepted_contexts}
-                if StudyRootGet not in taken:
-                    return self._unproven()
-                if SOPClassUID not in taken or not taken[UID(SOPClassUID)].as_scp:
-                    return self._unproven(f" {UID(SOPClassUID).name}")
+                commits = commits or UID(PUSH_MODEL) in taken
+                gives = SOPClassUID in taken and taken[UID(SOPClassUID)].as_scp
+                if StudyRootGet not in taken or not gives:
+                    what = f" {UID(SOPClassUID).name}" if StudyRootGet in taken else " anything"
+                    return awaited if commits else self._unproven(what)
                 status = self._get(association, path)
         except NothingAccepted:
-            return self._unproven()
+            return awaited if commits else self._unproven(" anything")
         if found:
             return found[0]
         # Nothing matched; some (Orthanc) call that "unable to process" (PS3.4 C.4.3.1.4).
         if status is not None and (status == 0 or status & 0xF000 == 0xC000):
             raise Absent(_OPERATION, f"{self._name} doesn't have the object", _WAITS, retry=True)
+        if commits and (status is None or status in _NOT_TAKEN):
+            return awaited  # some negotiate C-GET and then refuse it, or hang up
         subject = f"{self._name} could not give the object back (status {_hex(status)})"
         raise DeliveryError(_OPERATION, subject, "It is asked again.", retry=True)
 
@@ -167,12 +220,12 @@ class Pacs:
             status = int(answer.Status) if "Status" in answer else None
         return status
 
-    def _unproven(self, what: str = " anything") -> Unproven:
+    def _unproven(self, what: str) -> Unproven:
         return Unproven(f"{self._name} doesn't offer to give{what} back by C-GET")
 
-    def _takes_no(self, SOPClassUID: str, TransferSyntaxUID: str) -> DeliveryError:
+    def _takes_no(self, SOPClassUID: str, TransferSyntaxUID: str) -> NotTaken:
         what, how = UID(SOPClassUID).name, UID(TransferSyntaxUID).name
-        return DeliveryError(
+        return NotTaken(
             _OPERATION,
             f"{self._name} refuses {what} in {how}",
             "Have it allowed at the PACS; the object is tried again.",

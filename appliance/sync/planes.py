@@ -60,10 +60,9 @@ def group(measures: Measures, drawn: Drawn, other: OtherView) -> Any:
         TrackingIdentifier,
     )
 
-    of_view = {drawn.view: measures, other.view: other.measures}
-    found = biplane(of_view["A4C"], of_view["A2C"])
+    found = together(measures, drawn, other)
     site = drawn.structures[drawn.measured(LV)]
-    quantities = _quantities(found)
+    numbers = quantities(found)
     images = [(each.SOPClassUID, each.SOPInstanceUID) for each in (drawn.loop, other.loop)]
     made = MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(
@@ -74,19 +73,24 @@ def group(measures: Measures, drawn: Drawn, other: OtherView) -> Any:
         finding_sites=[FindingSite(concept(site.concept))],
         algorithm_id=algorithm(drawn.provenance),
         measurements=[
-            _measurement(item, measures, drawn, other)
-            for item in quantities
-            if item.value is not None
+            _measurement(item, measures, drawn, other) for item in numbers if item.value is not None
         ],
-        qualitative_evaluations=unknown(quantities),
+        qualitative_evaluations=unknown(numbers),
         source_images=[SourceImageForMeasurementGroup(*image) for image in images],
     )
     who = plain(other.reviewer)
     comment(made, f"Biplane with the {other.view} loop as accepted by {who}, report {other.report}")
-    return with_reasons(made, found.withheld, quantities)
+    return with_reasons(made, found.withheld, numbers)
 
 
-def _quantities(found: Biplane) -> list[Quantity]:
+def together(measures: Measures, drawn: Drawn, other: OtherView) -> Biplane:
+    """Return what the two loops give."""
+    of_view = {drawn.view: measures, other.view: other.measures}
+    return biplane(of_view["A4C"], of_view["A2C"])
+
+
+def quantities(found: Biplane) -> list[Quantity]:
+    """Return every number of two planes, those withheld without a value."""
     ml, disks = codes.MILLILITRE, codes.BIPLANE_DISKS
     atrium = codes.ATRIAL_VOLUME, ml, codes.BIPLANE_AREA_LENGTH
     named = (

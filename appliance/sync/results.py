@@ -3,22 +3,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from appliance import labels
+from appliance.cine import open_cine
 from appliance.errors import DeliveryError
 from appliance.labels import LoopLabels
 from appliance.ledger import Ledger, beside, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
+from appliance.ledger.review import SENDING
 from appliance.measures import Measures
-from appliance.part10 import Header, number, read_header
+from appliance.part10 import Header, number, read_header, text
 from appliance.spool import Spool
 from appliance.sync import lineage
 from appliance.sync.carried import value_of
 from appliance.sync.document import Reference
+from appliance.sync.fhir import Release, Told, as_object
 from appliance.sync.findings import Drawn
 from appliance.sync.modules import Review
+from appliance.sync.overlay import overlay
 from appliance.sync.planes import OtherView
 from appliance.sync.rejection import rejection
 from appliance.sync.seg import Part10, segmentation
@@ -56,6 +61,10 @@ class _Facts:
         return Provenance(**model, algorithm_type=kind)
 
     @property
+    def measures(self) -> Measures:
+        return Measures.from_dict(self.review["measures"] or self.analysis["measures"])
+
+    @property
     def loop(self) -> Reference:
         names = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
         return Reference(*(value_of(self.source.dataset, name) for name in names))
@@ -70,15 +79,24 @@ class Results:
         The box's.
     station_name
         Named in every result.
+    releases
+        Of FHIR, by the name of a destination that gets bundles.
     """
 
-    def __init__(self, ledger: Ledger, spool: Spool, station_name: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        spool: Spool,
+        station_name: str,
+        releases: Mapping[str, Release] = MappingProxyType({}),
+    ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._station_name = station_name
+        self._releases = releases
 
     def build(self, delivery: Delivery) -> Part10:
-        """Return the object of a delivery: a `seg`, a `sr` or a `rejection`.
+        """Return the object of a delivery: a `seg`, `sr`, `overlay`, `fhir` or `rejection`.
 
         Raises
         ------
@@ -90,6 +108,8 @@ class Results:
         kinds: Mapping[str, Callable[[_Facts], Part10]] = {
             "seg": self._segmentation,
             "sr": self._report,
+            "overlay": self._overlay,
+            "fhir": self._bundle,
             "rejection": self._rejection,
         }
         if delivery.kind not in kinds or delivery.review_id is None:
@@ -101,9 +121,16 @@ class Results:
     def _facts(self, delivery: Delivery, review_id: int) -> _Facts:
         loop = _found(worklist.loop(self._ledger, delivery.seq))
         review = _found(worklist.review(self._ledger, review_id))
+        source = read_header(self._spool.object_path(loop["sha256"]))
+        if text(source.dataset, "SOPInstanceUID") != loop["sop_instance_uid"]:
+            raise DeliveryError(
+                "build a result",
+                "the spool holds another object under the loop's hash",
+                "Check the disk; send the loop again from the machine.",
+            )
         return _Facts(
             delivery,
-            read_header(self._spool.object_path(loop["sha256"])),
+            source,
             _found(worklist.analysis(self._ledger, review["analysis_id"])),
             review,
             labels.of_review(self._ledger, self._spool, review_id),
@@ -119,21 +146,36 @@ class Results:
             self._review(facts, _reference("seg", facts)),
         )
 
-    def _report(self, facts: _Facts) -> Part10:
-        drawn = Drawn(
-            facts.loop,
-            _reference("seg", facts),
-            facts.indexes,
-            facts.structures,
-            facts.provenance,
-            number(facts.source.dataset, "NumberOfFrames") > 1,
-            facts.review["view"],
-            facts.review["view_by"],
+    def _overlay(self, facts: _Facts) -> Part10:
+        loop = _found(worklist.loop(self._ledger, facts.delivery.seq))
+        review = self._review(facts, _reference("overlay", facts))
+        with open_cine(self._spool.object_path(loop["sha256"])) as cine:
+            return overlay(
+                cine, facts.maps.frame, facts.indexes, facts.structures, facts.provenance, review
+            )
+
+    def _bundle(self, facts: _Facts) -> Part10:
+        told = Told(
+            facts.source,
+            facts.measures,
+            _drawn(facts),
+            self._review(facts, _reference("fhir", facts)),
+            self._other_view(facts),
+            rejected=facts.review["decision"] not in SENDING,
         )
-        measures = Measures.from_dict(facts.review["measures"] or facts.analysis["measures"])
+        return as_object(told, self._releases.get(facts.delivery.destination, "R5"))
+
+    def _report(self, facts: _Facts) -> Part10:
         earlier = lineage.predecessor(self._ledger, facts.delivery)
         review = self._review(facts, _reference("sr", facts))
-        return report(facts.source, measures, drawn, review, earlier, self._other_view(facts))
+        return report(
+            facts.source,
+            facts.measures,
+            _drawn(facts),
+            review,
+            earlier,
+            self._other_view(facts),
+        )
 
     def _other_view(self, facts: _Facts) -> OtherView | None:
         found = beside.other_view(self._ledger, facts.review["id"])
@@ -178,6 +220,19 @@ class Results:
 
 _MODEL = ("model_name", "model_version", "model_sha256")
 _STRUCTURE = ("label", "name", "code", "meaning", "colour")
+
+
+def _drawn(facts: _Facts) -> Drawn:
+    return Drawn(
+        facts.loop,
+        _reference("seg", facts),
+        facts.indexes,
+        facts.structures,
+        facts.provenance,
+        number(facts.source.dataset, "NumberOfFrames") > 1,
+        facts.review["view"],
+        facts.review["view_by"],
+    )
 
 
 def _reference(kind: str, facts: _Facts) -> Reference:

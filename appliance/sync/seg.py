@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, ClassVar
 
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -18,6 +18,7 @@ from pydicom.tag import Tag
 from appliance.errors import DeliveryError
 from appliance.part10 import Header, number
 from appliance.sync import bits, frames, modules
+from appliance.sync.brake import Slowed
 from appliance.sync.carried import as_written, in_character_set_of, patient_and_study, value_of
 from appliance.sync.encode import Elements, element, encoded, head, joined
 from appliance.sync.modules import Review
@@ -29,6 +30,8 @@ _PIXEL_DATA = int(Tag("PixelData"))
 @dataclass(frozen=True)
 class Part10:
     """A Part 10 file in memory: its parts in order, and the SHA-256 and size of the whole."""
+
+    suffix: ClassVar[str] = ".dcm"
 
     SOPInstanceUID: str
     StudyInstanceUID: str
@@ -47,7 +50,7 @@ class Part10:
         size = sum(len(part) for part in parts)
         return cls(SOPInstanceUID, StudyInstanceUID, parts, digest.hexdigest(), size)
 
-    def write_to(self, stream: BinaryIO) -> None:
+    def write_to(self, stream: BinaryIO | Slowed) -> None:
         """Write the file to a binary stream."""
         for part in self.parts:
             stream.write(part)

@@ -5,20 +5,23 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from appliance.config import Settings
+from appliance.config import DicomPeer, Settings
 from appliance.errors import DeliveryError, LedgerError
 from appliance.ledger import Ledger, delivery
 from appliance.service import Stop, ready, status, watchdog
 from appliance.spool import Spool
+from appliance.sync.asking import Asker
 from appliance.sync.commitment import Reporter
-from appliance.sync.courier import Courier
+from appliance.sync.courier import Courier, Shared
 from appliance.sync.destinations import made_from
+from appliance.sync.gate import Gate
 from appliance.sync.outgoing import Outgoing
 from appliance.sync.room import Room
 
 log = logging.getLogger("echocart.sync")
+Worker = Courier | Asker | Reporter
 
 _POLL_S = 1.0  # how soon an object whose time has come, or a stick plugged in again, is noticed
 _LEDGER_PAUSE_S = 5.0
@@ -37,18 +40,15 @@ def run(settings: Settings, stop: Stop) -> None:
     """
     ledger = Ledger(settings.box.state_dir)
     spool = Spool(settings.box.state_dir)
-    outgoing = Outgoing(ledger, spool, settings)
-    quiet_s = settings.sync.study_closes_after_s
-    couriers: list[Courier | Reporter] = [
-        Courier(ledger, name, destination, outgoing, quiet_s)
-        for name, destination in made_from(settings).items()
-    ]
-    names = [courier.name for courier in couriers]
+    couriers = list(_workers(ledger, settings, Outgoing(ledger, spool, settings)))
+    names = [item.name for item in settings.destination]
     reporter = Reporter(ledger, spool, settings)
     couriers.append(reporter)
     # The service's lock is ours: whoever held a lease before is dead.
     freed = delivery.recover(ledger)
-    reporter.recover()
+    for worker in couriers:
+        if not isinstance(worker, Courier):
+            worker.recover()
     if freed:
         log.info("%d deliveries were cut short and are taken up again", freed)
     threads = [_started(courier, stop) for courier in couriers]
@@ -68,7 +68,24 @@ def run(settings: Settings, stop: Stop) -> None:
         os._exit(0)
 
 
-def _started(courier: Courier | Reporter, stop: Stop) -> threading.Thread:
+def _workers(ledger: Ledger, settings: Settings, outgoing: Outgoing) -> Iterator[Worker]:
+    """The couriers of each destination, and who asks it for storage commitment."""
+    quiet_s = settings.sync.study_closes_after_s
+    for name, (setting, place, brake) in made_from(settings).items():
+        shared, gate = Shared(), Gate(ledger, setting)
+        for number in range(setting.at_once):
+            yield Courier(
+                *(ledger, name, place, outgoing, quiet_s),
+                is_open=gate.is_open,
+                longest_s=brake.longest_s,
+                number=number,
+                shared=shared,
+            )
+        if isinstance(setting, DicomPeer) and setting.proof != "read-back":
+            yield Asker(ledger, settings, setting)
+
+
+def _started(courier: Worker, stop: Stop) -> threading.Thread:
     # Daemons: a share whose server is gone can hold a thread in the kernel for ever.
     thread = threading.Thread(
         target=_work, args=(courier, stop), name=f"to {courier.name}", daemon=True
@@ -77,7 +94,7 @@ def _started(courier: Courier | Reporter, stop: Stop) -> threading.Thread:
     return thread
 
 
-def _work(courier: Courier | Reporter, stop: Stop) -> None:
+def _work(courier: Worker, stop: Stop) -> None:
     while not stop.is_set():
         try:
             if not courier.deliver_next():
@@ -89,7 +106,7 @@ def _work(courier: Courier | Reporter, stop: Stop) -> None:
             _free_leases(courier)
 
 
-def _free_leases(courier: Courier | Reporter) -> None:
+def _free_leases(courier: Worker) -> None:
     try:
         courier.recover()
     except sqlite3.Error:

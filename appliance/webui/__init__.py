@@ -4,6 +4,7 @@
 |---|---|
 | `server.py` | the process: gunicorn, one worker, threads |
 | `app.py` | the application: routes together, headers, problems as sentences |
+| `wire.py` | how answers leave: files first, texts packed |
 | `compact.py` | the page's files without comments, as they are sent |
 | `auth.py` | who is there: signing in, locking, handing over |
 | `access.py` | which role opens which route |
@@ -16,6 +17,7 @@
 | `streams.py` | one thread watches the ledger for every open page |
 | `importing.py` | files from the page, handed to reception |
 | `openapi.py` | the interface's description, from what each route says of itself |
+| `dicomweb*.py` | the box as a read-only DICOMweb server |
 | `loops.py` | one loop: its page, frames, contours |
 | `thumbnails.py` | its small picture, kept once drawn |
 | `describing.py` | one loop as the viewer needs it |

@@ -9,6 +9,9 @@ REVIEWS = LOOKS
 TENDS = frozenset({"biomed", "admin"})  # sees the box, no patient
 MANAGES = frozenset({"admin"})
 ANY = LOOKS | TENDS
+PROGRAM = (
+    "program"  # whoever shows a token: it reads patients over DICOMweb, and opens nothing else
+)
 NOBODY_YET = frozenset({""})  # also who hasn't signed in
 
 # No identifiers, and a monitoring system has no PIN: whoever asks from this machine gets them.
@@ -43,6 +46,12 @@ RULES: dict[str, frozenset[str]] = {
     "drafting.get_draft": REVIEWS,
     "drafting.post_draft": REVIEWS,
     "drafting.delete_draft": REVIEWS,
+    "dicomweb.find": LOOKS | {PROGRAM},
+    "dicomweb.describe": LOOKS | {PROGRAM},
+    "dicomweb.retrieve": LOOKS | {PROGRAM},
+    "dicomweb.frames": LOOKS | {PROGRAM},
+    "dicomweb.rendered": LOOKS | {PROGRAM},
+    "dicomweb.bulk": LOOKS | {PROGRAM},
     "people.people_page": MANAGES,
     "people.add": MANAGES,
     "people.set_roles": MANAGES,

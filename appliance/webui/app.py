@@ -19,11 +19,14 @@ from appliance.config import Settings
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger
 from appliance.spool import Spool
+from appliance.webui import language, wire
 from appliance.webui.compact import compact
+from appliance.webui.language import N_, _, told
 from appliance.webui.pictures import ContourPacks
 
 log = logging.getLogger("echocart.webui")
 
+PROGRAMS = ("/api/", "/dicom-web/")  # below these, programs ask, not people
 _LARGEST_BODY = 4 << 20  # a correction of 1000 frames, three structures each
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:;"
@@ -39,18 +42,18 @@ _HEADERS = {
     "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
 }
 _TITLES = {
-    HTTPStatus.NOT_FOUND: "Not here",
-    HTTPStatus.CONFLICT: "Something changed meanwhile",
-    HTTPStatus.UNPROCESSABLE_ENTITY: "This can't be taken",
-    HTTPStatus.UNAUTHORIZED: "Who is there?",
-    HTTPStatus.FORBIDDEN: "Not for this role",
+    HTTPStatus.NOT_FOUND: N_("Not here"),
+    HTTPStatus.CONFLICT: N_("Something changed meanwhile"),
+    HTTPStatus.UNPROCESSABLE_ENTITY: N_("This can't be taken"),
+    HTTPStatus.UNAUTHORIZED: N_("Who is there?"),
+    HTTPStatus.FORBIDDEN: N_("Not for this role"),
 }
 _SENTENCES = {
-    HTTPStatus.NOT_FOUND: "There is no such page or loop on this box.",
-    HTTPStatus.METHOD_NOT_ALLOWED: "This address can't be used that way.",
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The page sent more than the box takes at once.",
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The box takes JSON here.",
-    HTTPStatus.BAD_REQUEST: "The page sent something this box doesn't understand. Reload it.",
+    HTTPStatus.NOT_FOUND: N_("There is no such page or loop on this box."),
+    HTTPStatus.METHOD_NOT_ALLOWED: N_("This address can't be used that way."),
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: N_("The page sent more than the box takes at once."),
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: N_("The box takes JSON here."),
+    HTTPStatus.BAD_REQUEST: N_("The page sent something this box doesn't understand. Reload it."),
 }
 _STATIC = Path(__file__).parent / "static"
 _KINDS = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
@@ -93,6 +96,7 @@ def create_app(settings: Settings) -> Flask:
         asking,
         auth,
         cookies,
+        dicomweb,
         drafting,
         first,
         importing,
@@ -116,24 +120,26 @@ def create_app(settings: Settings) -> Flask:
         TRUSTED_HOSTS=settings.webui.trusted_hosts,
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    language.register(app, settings)
     importing.register(app)
     # First who it is: looking for the token may read a whole body.
     auth.register(app)
     CSRFProtect(app)
     live.register(app)
     first.register(app, settings, app.extensions["echocart"].ledger)
-    for blueprint in (_static_files, auth.blueprint, live.blueprint, loops.blueprint):
+    parts = (
+        *(auth, live, loops, review, viewing, asking, drafting),
+        *(first, people, thumbnails, importing, openapi),
+    )
+    for blueprint in (_static_files, *(part.blueprint for part in parts)):
         app.register_blueprint(blueprint)
-    app.register_blueprint(review.blueprint)
-    for blueprint in (viewing.blueprint, asking.blueprint, drafting.blueprint):
-        app.register_blueprint(blueprint)
-    for blueprint in (first.blueprint, people.blueprint):
-        app.register_blueprint(blueprint)
-    for blueprint in (thumbnails.blueprint, importing.blueprint, openapi.blueprint):
-        app.register_blueprint(blueprint)
+    dicomweb.register(app)
     access.complete(app)
     app.after_request(_finish)
     _register_problems(app)
+    app.wsgi_app = wire.FilesFirst(  # type: ignore[method-assign, assignment]
+        app.wsgi_app, _fresh_file, _HEADERS
+    )
     app.jinja_env.globals["static"] = _static_url
     app.jinja_env.globals["lock_after_s"] = settings.webui.lock_after_s
     return app
@@ -143,6 +149,7 @@ def _finish(response: Response) -> Response:
     response.headers.extend({k: v for k, v in _HEADERS.items() if k not in response.headers})
     # Patients are shown nearly everywhere; what may be kept says so itself.
     response.headers.setdefault("Cache-Control", "no-store")
+    wire.pack(response, request)
     return response
 
 
@@ -161,7 +168,7 @@ def _refused(error: Exception) -> tuple[Response, int]:
 
 
 def _forged(error: Exception) -> tuple[Response, int]:
-    return problem(HTTPStatus.BAD_REQUEST, "The page is too old. Reload it and try again.")
+    return problem(HTTPStatus.BAD_REQUEST, _("The page is too old. Reload it and try again."))
 
 
 def _http(error: Exception) -> tuple[Response, int] | HTTPException:
@@ -169,7 +176,7 @@ def _http(error: Exception) -> tuple[Response, int] | HTTPException:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error
     status = HTTPStatus(error.code)
-    answer = problem(status, _SENTENCES.get(status, "The box could not do that."))
+    answer = problem(status, _(_SENTENCES.get(status, N_("The box could not do that."))))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer[0].headers["Allow"] = ", ".join(error.valid_methods)  # RFC 9110 15.5.6
     return answer
@@ -179,14 +186,18 @@ def _too_deep(error: Exception) -> tuple[Response, int]:
     # Python's JSON reader recurses: no ValueError, which Flask would answer by itself.
     if not request.is_json:
         return _unforeseen(error)
-    return problem(HTTPStatus.BAD_REQUEST, _SENTENCES[HTTPStatus.BAD_REQUEST])
+    return problem(HTTPStatus.BAD_REQUEST, _(_SENTENCES[HTTPStatus.BAD_REQUEST]))
 
 
 def _appliance(error: Exception) -> tuple[Response, int]:
     assert isinstance(error, ApplianceError)
     reference = secrets.token_hex(3)
     log.error("%s: %s (reference %s)", error.operation, error.subject, reference)
-    sentence = f"The box could not do that. {error.hint} Reference {reference}."
+    sentence = _(
+        "The box could not do that. {hint} Reference {reference}.",
+        hint=told(error.hint),
+        reference=reference,
+    )
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, sentence)
 
 
@@ -198,16 +209,19 @@ def _unforeseen(error: Exception) -> tuple[Response, int]:
         trace = trace.tb_next
     place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
     log.error("%s at %s (reference %s)", type(error).__name__, place, reference)
-    sentence = f"The box could not do that. Try again; if it stays, tell support {reference}."
+    sentence = _(
+        "The box could not do that. Try again; if it stays, tell support {reference}.",
+        reference=reference,
+    )
     return problem(HTTPStatus.INTERNAL_SERVER_ERROR, sentence)
 
 
 def problem(status: HTTPStatus, sentence: str) -> tuple[Response, int]:
     """Return a problem for a program (RFC 9457) or, to a browser that opens a page, as a page."""
-    title = _TITLES.get(status, status.phrase)
+    title = _(_TITLES.get(status, N_("This did not work")))
     # Without an adapter, the host was refused, and no page can name another.
     page_is_wanted = request_ctx.url_adapter is not None and request.accept_mimetypes.accept_html
-    if page_is_wanted and not request.path.startswith("/api/"):
+    if page_is_wanted and not request.path.startswith(PROGRAMS):
         page = render_template("problem.html", title=title, detail=sentence)
         return Response(page, mimetype="text/html"), status
     response = jsonify(type="about:blank", title=title, status=int(status), detail=sentence)
@@ -230,8 +244,21 @@ def _zipped(name: str) -> tuple[bytes, str]:
 @lru_cache
 def _static_version() -> str:
     """One name for all files: modules import each other by relative name, so they age together."""
-    names = sorted(path.name for path in _STATIC.iterdir() if path.suffix in _KINDS)
+    names = sorted(_names())
     return sha256("".join(_zipped(name)[1] for name in names).encode()).hexdigest()[:12]
+
+
+def _fresh_file(path: str) -> wire.File | None:
+    """The file at an address of the page as it is now; None for any other address."""
+    folder, _, name = path.rpartition("/")
+    if folder != f"/static/{_static_version()}" or name not in _names():
+        return None
+    return _zipped(name)[0], _KINDS[Path(name).suffix]
+
+
+@lru_cache
+def _names() -> frozenset[str]:
+    return frozenset(path.name for path in _STATIC.iterdir() if path.suffix in _KINDS)
 
 
 def _static_url(name: str) -> str:
@@ -241,8 +268,8 @@ def _static_url(name: str) -> str:
 @_static_files.get("/static/<version>/<name>")
 def static_file(version: str, name: str) -> Response:
     """Return a file of the page; for good under its version's name."""
-    if name not in {path.name for path in _STATIC.iterdir() if path.suffix in _KINDS}:
-        raise Refused(HTTPStatus.NOT_FOUND, _SENTENCES[HTTPStatus.NOT_FOUND])
+    if name not in _names():
+        raise Refused(HTTPStatus.NOT_FOUND, _(_SENTENCES[HTTPStatus.NOT_FOUND]))
     data = _zipped(name)[0]
     response = Response(data, mimetype=_KINDS[Path(name).suffix])
     response.headers["Content-Encoding"] = "gzip"

@@ -13,13 +13,16 @@ from appliance.ledger.refusal import Conflict, Stale
 from appliance.webui import words
 from appliance.webui.app import Refused, here
 from appliance.webui.describing import onward, state
+from appliance.webui.language import N_, _, told
 from appliance.webui.loops import find
 from appliance.webui.openapi import describe
 
 blueprint = Blueprint("asking", __name__)
 
 _LARGEST_ID = 2**63 - 1  # SQLite's largest integer
-_NOT_UNDERSTOOD = "The page sent something this box doesn't understand. Reload it and try again."
+_NOT_UNDERSTOOD = N_(
+    "The page sent something this box doesn't understand. Reload it and try again."
+)
 
 _Id = Annotated[str, Field(max_length=1024)]
 _Key = Annotated[str, Field(max_length=8192)]
@@ -70,7 +73,7 @@ def ask_expert(seq: int) -> tuple[Response, int]:
         expert.ask(here().ledger, expert.Asked(seq, current_user.id, **posted.model_dump()))
     except (Stale, Conflict) as error:
         raise _refused(error) from error
-    return jsonify(said="? for an expert", next=onward(loop)), HTTPStatus.CREATED
+    return jsonify(said=f"? {_('for an expert')}", next=onward(loop)), HTTPStatus.CREATED
 
 
 @blueprint.post("/api/loops/<int:seq>/identity")
@@ -105,9 +108,8 @@ def _parse(kind: type[_Body]) -> _Body:
     try:
         return kind.model_validate(request.get_json())
     except ValidationError as error:
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, _NOT_UNDERSTOOD) from error
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, _(_NOT_UNDERSTOOD)) from error
 
 
 def _refused(error: Stale | Conflict) -> Refused:
-    sentence = words.sentence(f"{error.subject[0].upper()}{error.subject[1:]}")
-    return Refused(HTTPStatus.CONFLICT, f"{sentence} {error.hint}")
+    return Refused(HTTPStatus.CONFLICT, f"{words.spoken(error.subject)} {told(error.hint)}")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from appliance.views import APICAL, UNCERTAIN
 from appliance.webui import words
+from appliance.webui.language import _
 
 _DOUBTFUL_FRAMES = 0.1  # of a loop's frames have contours that can't be a heart's
 
@@ -18,24 +19,39 @@ def reasons(loop: words.Row) -> list[str]:
     return list(_reasons(loop)) if needs_eyes(loop) else []
 
 
+def undecided(loop: words.Row) -> str:
+    """Return why a loop is open where nothing stands out: nobody's decision is about it."""
+    waits = needs_eyes(loop) and loop["state"] == "analysed" and not loop["expert"]
+    if not waits or reasons(loop):
+        return ""
+    review = loop["review"]
+    if review is None:
+        return _("not decided yet")
+    if review["analysis_id"] != loop["analysis"]["id"]:
+        return _("analysed anew since {initials} decided", initials=review["reviewer"])
+    return _("the view was changed since {initials} decided", initials=review["reviewer"])
+
+
 def _reasons(loop: words.Row) -> Iterator[str]:
     """What the status doesn't say already."""
     if _refused(loop):
-        yield f"looks like {loop['view']['view']}, but no heart was recognised"
+        yield _("looks like {view}, but no heart was recognised", view=loop["view"]["view"])
     analysis = loop["analysis"]
     if loop["state"] != "analysed" or analysis is None:
         return
     view, measures = loop["view"], analysis["measures"] or {}
     if view and view["source"] == "model" and (view["certainty"] or 0) < UNCERTAIN:
-        yield "view uncertain"
+        yield _("view uncertain")
     if not all(beat.get("agrees", True) for beat in measures.get("beats") or ()):
-        yield "beats disagree"
+        yield _("beats disagree")
     if measures.get("ef_percent") is None:
-        yield "no EF"
+        yield _("no EF")
     quality = analysis["quality"] or {}
+    if quality.get("damaged"):
+        yield _("frames unreadable")
     doubtful = len(quality.get("doubtful") or ())
     if quality.get("doubt") or doubtful > _DOUBTFUL_FRAMES * analysis["frames"]:
-        yield "contours uncertain"
+        yield _("contours uncertain")
 
 
 def _refused(loop: words.Row) -> bool:

@@ -24,7 +24,8 @@ from appliance import pins
 from appliance.ledger import lockout, user
 from appliance.ledger import session as sessions
 from appliance.webui import access
-from appliance.webui.app import here, problem
+from appliance.webui.app import PROGRAMS, here, problem
+from appliance.webui.language import _
 from appliance.webui.openapi import describe
 
 blueprint = Blueprint("auth", __name__)
@@ -97,7 +98,8 @@ def _only_who_may() -> Response | tuple[Response, int] | None:
         return _unknown()
     if request.endpoint == "live.worklist_page":
         return redirect(url_for("people.box_page"), HTTPStatus.SEE_OTHER)
-    sentence = f"That is for other roles than yours ({', '.join(sorted(current_user.roles))})."
+    roles = ", ".join(map(_, sorted(current_user.roles)))
+    sentence = _("That is for other roles than yours ({roles}).", roles=roles)
     return problem(HTTPStatus.FORBIDDEN, sentence)
 
 
@@ -108,8 +110,8 @@ def _is_from_here() -> bool:
 
 
 def _unknown() -> Response | tuple[Response, int]:
-    if request.path.startswith("/api/"):
-        return problem(HTTPStatus.UNAUTHORIZED, "Sign in first: reload the page.")
+    if request.path.startswith(PROGRAMS):
+        return problem(HTTPStatus.UNAUTHORIZED, _("Sign in first: reload the page."))
     onward = request.path if request.method == "GET" else "/"
     return redirect(url_for("auth.sign_in_page", next=onward), HTTPStatus.SEE_OTHER)
 
@@ -137,7 +139,9 @@ def sign_in() -> Response | tuple[Response, int]:
         return _refused(onward, name, HTTPStatus.TOO_MANY_REQUESTS, _wait_words(wait), wait)
     if not pins.matches(who.pin if who else "", pin):
         lockout.bad(ledger, who.initials if who else "?", address)
-        sentence = "That is not the PIN of these initials." if name else "Choose your initials."
+        sentence = (
+            _("That is not the PIN of these initials.") if name else _("Choose your initials.")
+        )
         return _refused(onward, name, HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
     assert who is not None
     enter(who)
@@ -206,8 +210,14 @@ def _refused(
 
 def _wait_words(wait: float) -> str:
     seconds = math.ceil(wait)
-    left = f"{seconds} s" if seconds < 100 else f"{math.ceil(seconds / 60)} minutes"
-    return f"Too many wrong PINs. Wait {left}, then try again; an admin can set a new PIN."
+    left = (
+        _("{count} s", count=seconds)
+        if seconds < 100
+        else _("{count} minutes", count=math.ceil(seconds / 60))
+    )
+    return _(
+        "Too many wrong PINs. Wait {time}, then try again; an admin can set a new PIN.", time=left
+    )
 
 
 def _local(address: str) -> str:

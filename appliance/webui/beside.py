@@ -7,7 +7,8 @@ from typing import Any
 from appliance.ledger import Ledger, beside
 from appliance.measures import Biplane, Measures, biplane
 from appliance.views import APICAL, sure_of
-from appliance.webui import words
+from appliance.webui import dates, words
+from appliance.webui.language import _, told_all
 
 
 def described(ledger: Ledger, loop: words.Row, siblings: Sequence[words.Row]) -> dict[str, Any]:
@@ -41,11 +42,13 @@ def _biplane(loop: words.Row, siblings: Sequence[words.Row]) -> dict[str, Any] |
         return None
     view = sure_of(loop["view"])
     if not view:
-        return _told(None, None, ["No biplane EF: nobody is sure of this loop's view."])
+        return _told(None, None, [_("No biplane EF: nobody is sure of this loop's view.")])
     (wanted,) = (name for name in APICAL if name != view)
     partner = _partner(loop, siblings, wanted)
     if partner is None:
-        return _told(None, None, [f"No biplane EF: no {wanted} loop of this study is measured."])
+        return _told(
+            None, None, [_("No biplane EF: no {view} loop of this study is measured.", view=wanted)]
+        )
     theirs = words.in_force(partner)
     assert theirs is not None
     of_view = {view: Measures.from_dict(measures), wanted: Measures.from_dict(theirs)}
@@ -76,20 +79,23 @@ def _told(found: Biplane | None, partner: words.Row | None, why: list[str]) -> d
     return {
         "ef": "" if ef is None else f"{ef:.0f} %",
         "volumes": words.volumes(asdict(found)) if found else [],
-        "why": why,
+        "why": told_all(why),
         "with": _with(partner) if partner else "",
     }
 
 
 def _with(partner: words.Row) -> str:
     number = partner["instance_number"] or partner["seq"]
-    return (
-        f"with loop {number}" if words.decided(partner) else f"with loop {number}, not accepted yet"
-    )
+    if words.decided(partner):
+        return _("with loop {number}", number=number)
+    return _("with loop {number}, not accepted yet", number=number)
 
 
 def _sentence(row: words.Row) -> str:
-    day = words.machine_time(row["content_date_time"]).split(" ")[0]
-    when = day if row["content_date_time"] else "earlier"
-    view = f", {row['view']}" if row["view"] else ""
-    return f"{when}: EF {row['ef_percent']:.0f} % ({row['reviewer']}{view})"
+    written = row["content_date_time"]
+    return _(
+        "{when}: EF {ef} % ({who})",
+        when=dates.day_of(written) if written else _("earlier"),
+        ef=f"{row['ef_percent']:.0f}",
+        who=", ".join(filter(None, [row["reviewer"], row["view"]])),
+    )

@@ -10,6 +10,7 @@ from appliance.ledger import identity
 from appliance.ledger.person import told_apart
 from appliance.webui import attention, dates, words
 from appliance.webui.label import word
+from appliance.webui.language import _, told
 from appliance.webui.thumbnails import name as drawn_on
 
 # Of several objects the one that is least far is told: a sign's place in this order.
@@ -22,7 +23,7 @@ def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
     current = [loop for loop in loops if loop["current"]]
     several = len(told_apart(map(identity.of, current or loops))) > 1
     return {
-        "patient_name": "Several patients" if several else _name(newest),
+        "patient_name": _("Several patients") if several else _name(newest),
         "patient_id": "" if several else newest["patient_id"],
         "time": dates.minute(newest["content_date_time"]),
         "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
@@ -57,9 +58,16 @@ def card(loop: words.Row) -> dict[str, Any]:
         "view": word(loop["view"]) if loop["view"] and loop["view"]["view"] else "",
         "ef": ef,
         "volumes": volumes,
-        "why": words.why(loop).removeprefix("Kept, not analysed: "),  # the status says it
+        "why": _why(loop),
         "marks": words.marks(loop),
     }
+
+
+def _why(loop: words.Row) -> str:
+    """Why there are no contours; that it was kept, the status says already."""
+    why = words.why(loop)
+    said = why == _("Kept, not analysed: {reason}", reason=words.kept_because(loop))
+    return words.kept_because(loop) if said else why
 
 
 def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
@@ -67,13 +75,14 @@ def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
     found = (loop["analysis"] or {}).get("quality") or {}
     status = shown["status"]
     if attention.needs_eyes(loop) and loop["state"] == "kept":
-        status = {"word": "needs eyes", "sign": "●", "tone": "attention"}
+        status = {"word": _("needs eyes"), "sign": "●", "tone": "attention"}
     return {
         **shown,
         "status": status,
-        "quality": found.get("word", "") if words.in_force(loop) else "",
+        "quality": told(found.get("word", "")) if words.in_force(loop) else "",
         "patient": f"{_name(loop)} · {loop['patient_id']}" if several else "",
         "reasons": attention.reasons(loop),
+        "undecided": attention.undecided(loop),
         # The study's own marks tell how far it is; here only what somebody should know of.
         "marks": [mark for mark in shown["marks"] if mark["tone"] == "attention"],
     }
@@ -107,7 +116,7 @@ def _ef(loops: Sequence[words.Row]) -> str:
     if not found:
         return ""
     low, high = f"{min(found):.0f}", f"{max(found):.0f}"
-    return f"EF {low} %" if low == high else f"EF {low}–{high} %"
+    return _("EF {value}", value=f"{low} %" if low == high else f"{low}–{high} %")
 
 
 def _rejected(loop: words.Row) -> bool:
@@ -124,27 +133,32 @@ def _marks(loops: Sequence[words.Row], settings: Settings) -> Iterator[dict[str,
     for place, marks in by_place.items():
         least = min(marks, key=lambda mark: _SIGNS.index(mark["sign"]))
         alike = sum(mark["title"] == least["title"] for mark in marks)
-        of = f" ({alike} of {len(marks)} loops)" if alike < len(marks) else ""
-        yield {**least, "word": place, "title": f"{least['title']}{of}"}
+        of = _("({some} of {count} loops)", some=alike, count=len(marks))
+        title = f"{least['title']} {of}" if alike < len(marks) else least["title"]
+        yield {**least, "word": place, "title": title}
     if by_place:
         yield _proven(loops)
 
 
 def _place(destination: Any) -> str:
     if isinstance(destination, DicomPeer):
-        return "PACS"
-    return "archive" if isinstance(destination, DicomWebPeer) else str(destination.name)
+        return _("PACS")
+    return _("archive") if isinstance(destination, DicomWebPeer) else str(destination.name)
 
 
 def _proven(loops: Sequence[words.Row]) -> dict[str, str]:
     states = [row["state"] for loop in loops for row in loop["deliveries"]]
     sent = [state for state in states if state != "withdrawn"]
     if sent and all(state == "proven" for state in sent):
-        title = "Each place has given back what it was sent, and it was the same."
-        return {"word": "proven", "sign": "●", "tone": "good", "title": title}
+        title = _("Each place has given back what it was sent, and it was the same.")
+        return {"word": _("proven"), "sign": "●", "tone": "good", "title": title}
     proven = sum(state == "proven" for state in sent)
-    title = f"Given back and found the same: {proven} of {len(sent)} objects."
-    return {"word": "not proven yet", "sign": "○", "tone": "quiet", "title": title}
+    title = _(
+        "Given back and found the same: {proven} of {count} objects.",
+        proven=proven,
+        count=len(sent),
+    )
+    return {"word": _("not proven yet"), "sign": "○", "tone": "quiet", "title": title}
 
 
 def _thumbnail_url(loop: words.Row) -> str | None:

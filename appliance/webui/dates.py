@@ -3,6 +3,7 @@
 import re
 
 from appliance.webui import words
+from appliance.webui.language import _
 
 _DAY = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])", re.ASCII)
 
@@ -34,7 +35,21 @@ def minute(value: str) -> str:
     return _told(words.machine_time(value), value) if digits else words.machine_time(value)
 
 
+def day_of(value: str) -> str:
+    """Return the day of a DICOM date and time (DT); what begins with no date, in quotes.
+
+    Examples
+    --------
+    >>> day_of("19941103101500")
+    '1994-11-03'
+    >>> day_of("1994.11.03101500")
+    'date unreadable: “1994.11.03101500”'
+    """
+    shown = minute(value)
+    return shown[:10] if _DAY.match(shown) else shown
+
+
 def _told(shown: str, written: str) -> str:
     if not written or _DAY.match(shown):
         return shown
-    return f"date unreadable: “{written.strip()}”"
+    return _("date unreadable: “{written}”", written=written.strip())

@@ -12,11 +12,15 @@ from appliance.ledger import analysis as analyses
 from appliance.ledger import identity, worklist
 from appliance.ledger.current import newest
 from appliance.measures import draws_heart
+from appliance.views import NO_VIEW
 from appliance.webui import beside, dates, words
 from appliance.webui.app import here
 from appliance.webui.cards import card
 from appliance.webui.label import described
+from appliance.webui.language import _, n_, told, told_all
 from appliance.webui.nameless import patient_key
+
+_KNOWN = 3  # structures that everybody at the page knows: ventricle, its wall, atrium
 
 
 def state(loop: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
         "words": (words.why(loop) or _progress(loop, analysis)) if loop["current"] else "",
         "patient_id": loop["patient_id"],
         "newest_identity": newest_identity,
-        "doubt": words.sentence(loop["told"]) if loop["told"] else "",
+        "doubt": words.spoken(loop["told"]) if loop["told"] else "",
         "identities": _identities(loop),
         "askable": bool(loop["current"] and not loop["expert"] and not words.decided(loop)),
         "patient": {
@@ -135,9 +139,15 @@ def _neighbours(seq: int, siblings: list[dict[str, Any]]) -> tuple[str | None, s
 def _progress(loop: words.Row, analysis: words.Row | None) -> str:
     if loop["state"] == "received":
         others = analyses.behind(here().ledger) - 1
-        return "Waiting to be measured." + (f" So are {others} others." if others > 1 else "")
+        if others < 1:
+            return _("Waiting to be measured.")
+        return n_(
+            "Waiting to be measured. So is 1 other.",
+            "Waiting to be measured. So are {count} others.",
+            others,
+        )
     if loop["state"] == "analysing":
-        return "Being measured." if analysis is None else "Being measured: contours appear."
+        return _("Being measured.") if analysis is None else _("Being measured: contours appear.")
     return ""
 
 
@@ -174,12 +184,18 @@ def _analysis(analysis: words.Row) -> dict[str, Any]:
         "id": analysis["id"],
         "sha256": analysis["sha256"] if analysis["state"] == "sealed" else None,
         "structures": [
-            {name: item[name] for name in ("label", "name", "colour")}
+            {"label": item["label"], "name": told(item["name"]), "colour": item["colour"]}
             for item in analysis["labels"]
         ],
         "cavity": analysis["labels"][0]["label"],
+        "legend": needs_legend(analysis["labels"]),
         **_sizes(analysis),
     }
+
+
+def needs_legend(structures: list[dict[str, Any]]) -> bool:
+    """Tell whether a model draws what nobody knows by its colour: other than the heart's three."""
+    return len(structures) > _KNOWN or not draws_heart(structures)
 
 
 def _sizes(analysis: words.Row) -> dict[str, Any]:
@@ -187,10 +203,13 @@ def _sizes(analysis: words.Row) -> dict[str, Any]:
 
     `mm_per_px` of a source column, None without a trusted calibration; `sizes` of each frame:
     the model's volumes of ventricle and atrium in cubed source columns, and whether each is cut
-    off at the edge; None for a damaged frame, [] where nothing is measured.
+    off at the edge; None for a damaged frame, [] where nothing is measured: by a model of other
+    structures, or in a view that nobody has told.
     """
     calibration = analysis["calibration"]
     scale = analysis["geometry"]["scale_x"]
+    withheld = (analysis["measures"] or {}).get("withheld", {})
+    measured = draws_heart(analysis["labels"]) and withheld.get("ef_percent") != NO_VIEW
     sizes = [
         row
         and [
@@ -200,11 +219,11 @@ def _sizes(analysis: words.Row) -> dict[str, Any]:
             int(row.get("la_cut", False)),
         ]
         for row in analysis["per_frame"] or []
-        if draws_heart(analysis["labels"])
+        if measured
     ]
     return {
         "mm_per_px": calibration["mm_per_px_x"] if calibration["trusted"] else None,
-        "no_scale": "" if calibration["trusted"] else calibration["reason"],
+        "no_scale": "" if calibration["trusted"] else told(calibration["reason"]),
         "sizes": sizes,
     }
 
@@ -254,7 +273,7 @@ def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
 def _doubts(analysis: words.Row) -> dict[int, str]:
     """Frames (from 0) whose contours can't be a heart's, and why."""
     rows = enumerate(analysis["per_frame"] or [])
-    return {index: row["doubt"] for index, row in rows if row and row.get("doubt")}
+    return {index: told(row["doubt"]) for index, row in rows if row and row.get("doubt")}
 
 
 def _review(
@@ -268,33 +287,43 @@ def _review(
     ]
     sign = {"accepted": "✓", "corrected": "✎", "rejected": "✕"}[review["decision"]]
     address = url_for("loops.contours", seq=loop["seq"], review=review["id"])
-    told = {
+    answer = {
         **model,
         "id": f"review-{review['id']}",
         "review": review["id"],
         "stands": True,
         "sign": sign,
         "decision": review["decision"],
-        "title": f"{review['reviewer']} {review['decision']}",
+        "title": f"{review['reviewer']} {_(review['decision'])}",
         "time": words.clock(review["at"]),
-        "note": review["reason"],
+        "note": told(review["reason"]),
         "corrected": corrected,
         "doubts": {i: why for i, why in model["doubts"].items() if i not in corrected},
         "contours": address if corrected else model["contours"],
     }
     # A decision stands for the view it was taken on, whatever it is called by now.
-    told.update(_measured(review["measures"] or analysis["measures"], analysis, review["view"]))
-    return told
+    answer.update(_measured(review["measures"] or analysis["measures"], analysis, review["view"]))
+    return answer
 
 
 def _measured(measures: words.Row | None, analysis: words.Row, view: str) -> dict[str, Any]:
     if measures is None:
-        waiting = {"ef": "…", "spread": "", "volumes": [], "lines": ["being measured"], "why": []}
+        waiting = {
+            "ef": "…",
+            "spread": "",
+            "volumes": [],
+            "lines": [_("being measured")],
+            "why": [],
+        }
         return {"numbers": waiting, "marks": {}, "curve": [], "beats": [], "unit": ""}
     numbers = words.numbers(measures)
     named = [view] if view else []
     numbers["lines"] = [*named, *numbers["lines"], *words.quality(analysis)]
-    numbers["why"] = [*numbers["why"], *(analysis["quality"] or {}).get("notes", [])]
+    numbers["why"] = [
+        *words.damaged(analysis),
+        *numbers["why"],
+        *told_all((analysis["quality"] or {}).get("notes", [])),
+    ]
     marks = {"ed": measures["ed_frame"], "es": measures["es_frame"]}
     return {
         "numbers": numbers,

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from appliance.ledger import draft
 from appliance.webui.app import Refused, here
+from appliance.webui.language import _
 from appliance.webui.loops import find
 from appliance.webui.openapi import describe
 
@@ -67,7 +68,7 @@ def post_draft(seq: int) -> tuple[Response, int]:
     try:
         posted = _Posted.model_validate(request.get_json())
     except ValidationError as error:
-        sentence = "The page sent a drawing that this box doesn't understand. Save it soon."
+        sentence = _("The page sent a drawing that this box doesn't understand. Save it soon.")
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from error
     find(seq)
     draft.keep(

@@ -11,8 +11,9 @@ from werkzeug.wrappers import Response
 from appliance import pins
 from appliance.config import Settings
 from appliance.ledger import Ledger, lockout, user
-from appliance.webui import auth
+from appliance.webui import auth, words
 from appliance.webui.app import here
+from appliance.webui.language import _, told
 
 log = logging.getLogger("echocart.webui")
 
@@ -28,7 +29,7 @@ def register(app: Flask, settings: Settings, ledger: Ledger) -> None:
     app.extensions["echocart-first-code"] = ""
     if user.has_admin(ledger):
         return
-    code = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+    code = "".join(secrets.choice(_LETTERS) for _place in range(_LENGTH))
     app.extensions["echocart-first-code"] = code
     log.warning(
         "nobody can manage users yet: open %s/first and enter the code %s-%s",
@@ -50,24 +51,27 @@ def first() -> Response | tuple[str, int]:
     ledger = here().ledger
     wait = lockout.begin_try(ledger, _TRIES)
     if wait:
-        return _page(f"Too many wrong codes. Wait {wait:.0f} s."), HTTPStatus.TOO_MANY_REQUESTS
+        return _page(
+            _("Too many wrong codes. Wait {seconds} s.", seconds=f"{wait:.0f}")
+        ), HTTPStatus.TOO_MANY_REQUESTS
     given = "".join(filter(str.isalnum, request.form.get("code", ""))).upper()
     if not compare_digest(given.encode(), _code().encode()):
         lockout.bad(ledger, "first start", request.remote_addr or "?")
-        said = "That is not the code. It is the newest one in the box's journal."
+        said = _("That is not the code. It is the newest one in the box's journal.")
         return _page(said), HTTPStatus.UNPROCESSABLE_ENTITY
     lockout.forget(ledger, _TRIES)
     pin = request.form.get("pin", "")
-    said = pins.problem(pin)
+    said = told(pins.problem(pin))
     if not said and pin != request.form.get("again", ""):
-        said = "The two PINs differ."
+        said = _("The two PINs differ.")
     if said:
         return _page(said), HTTPStatus.UNPROCESSABLE_ENTITY
     roles = {user.ADMIN, *(["sonographer"] if request.form.get("reviews") else [])}
     try:
         who = user.add(ledger, request.form.get("user", ""), roles, pins.hashed(pin), "first start")
     except user.PeopleError as error:
-        return _page(f"{error.subject.capitalize()}. {error.hint}"), HTTPStatus.UNPROCESSABLE_ENTITY
+        said = f"{words.spoken(error.subject)} {told(error.hint)}"
+        return _page(said), HTTPStatus.UNPROCESSABLE_ENTITY
     current_app.extensions["echocart-first-code"] = ""
     auth.enter(who)
     return redirect(url_for("people.people_page"), HTTPStatus.SEE_OTHER)

@@ -23,6 +23,7 @@ from appliance.dimse import OUT_OF_RESOURCES, AssociationError
 from appliance.ledger import audit, reception
 from appliance.scu import Outcome, Sent
 from appliance.webui.app import Refused, here
+from appliance.webui.language import N_, _, told
 from appliance.webui.openapi import describe
 
 blueprint = Blueprint("importing", __name__)
@@ -38,32 +39,36 @@ _PREAMBLE = bytes(128)
 _PREFIX = b"DICM"
 _META = b"\x02\x00\x00\x00UL"  # FileMetaInformationGroupLength, where preamble and prefix are cut
 _OTHERS = (
-    (b"PK\x03\x04", "This is a ZIP archive: unpack it, then drop the files in it."),
-    (b"\x1f\x8b", "This is a compressed file: unpack it, then drop what is in it."),
-    (b"%PDF", "This is a PDF, not a DICOM file."),
-    (b"\xff\xd8\xff", "This is a JPEG picture, not a DICOM file."),
-    (b"\x89PNG", "This is a PNG picture, not a DICOM file."),
-    (b"\x08\x00", "This file has no DICOM file header: export it again as a DICOM file."),
+    (b"PK\x03\x04", N_("This is a ZIP archive: unpack it, then drop the files in it.")),
+    (b"\x1f\x8b", N_("This is a compressed file: unpack it, then drop what is in it.")),
+    (b"%PDF", N_("This is a PDF, not a DICOM file.")),
+    (b"\xff\xd8\xff", N_("This is a JPEG picture, not a DICOM file.")),
+    (b"\x89PNG", N_("This is a PNG picture, not a DICOM file.")),
+    (b"\x08\x00", N_("This file has no DICOM file header: export it again as a DICOM file.")),
 )
-_NOT_DICOM = "This isn't a DICOM file."
-_NO_ROOM = "The box is short of space: the file was not kept. Free some space, then drop it again."
+_NOT_DICOM = N_("This isn't a DICOM file.")
+_NO_ROOM = N_(
+    "The box is short of space: the file was not kept. Free some space, then drop it again."
+)
 _TOLD = {
     OUT_OF_RESOURCES: (HTTPStatus.INSUFFICIENT_STORAGE, _NO_ROOM),
     0xA9: (
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The file holds another object than its header names: it was put aside, not kept.",
+        N_("The file holds another object than its header names: it was put aside, not kept."),
     ),
     0xC0: (
         HTTPStatus.UNPROCESSABLE_ENTITY,
-        "The file is damaged, or not a whole DICOM object: it was not kept.",
+        N_("The file is damaged, or not a whole DICOM object: it was not kept."),
     ),
 }
-_FAILED = "The box could not store the file. Drop it again; if it stays so, tell support."
-_CUT = "The box's reception broke off. Drop the file again: should it be here twice, one is kept."
-_CLOSED = (
+_FAILED = N_("The box could not store the file. Drop it again; if it stays so, tell support.")
+_CUT = N_(
+    "The box's reception broke off. Drop the file again: should it be here twice, one is kept."
+)
+_CLOSED = N_(
     "The box's reception doesn't run: the file was not kept. Somebody must start echocart-scp."
 )
-_BUSY = "The box takes in other files just now. Drop this one again in a moment."
+_BUSY = N_("The box takes in other files just now. Drop this one again in a moment.")
 
 _turns = threading.BoundedSemaphore(_TOGETHER)
 
@@ -98,17 +103,17 @@ def take() -> tuple[Response, HTTPStatus]:
         newest = ledger.read_one("SELECT coalesce(max(seq), 0) AS seq FROM instance")
         sent = _send(path, settings)
         if sent.outcome is Outcome.SKIPPED:
-            said = "A DICOMDIR lists files and holds no image: not needed."
+            said = _("A DICOMDIR lists files and holds no image: not needed.")
             return jsonify(outcome="skipped", said=said, seq=None, url=None), HTTPStatus.OK
         uid = str(read_file_meta_info(path).MediaStorageSOPInstanceUID)
     seq = reception.current(ledger, uid)
     if seq is None:
-        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, _FAILED)
+        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, _(_FAILED))
     known = newest is not None and seq <= newest["seq"]
     audit.note(ledger, current_user.id, "import", f"loop {seq}", known=known)
     answer = jsonify(
         outcome="known" if known else "stored",
-        said="It was here already." if known else "Stored.",
+        said=_("It was here already.") if known else _("Stored."),
         seq=seq,
         url=url_for("loops.viewer", seq=seq),
     )
@@ -140,7 +145,7 @@ def _staged() -> Iterator[IO[bytes]]:
                 looked = staged.tell()
                 _require_room(2 * _ROOM_STRIDE)
         if first:
-            _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, "The file is empty.")
+            _refuse(HTTPStatus.UNPROCESSABLE_ENTITY, N_("The file is empty."))
         staged.flush()
         yield staged
 
@@ -168,7 +173,7 @@ def _refuse(status: HTTPStatus, sentence: str) -> None:
     """Refuse, having read the body to its end: a browser that still sends hears no answer."""
     while request.stream.read(_BLOCK):
         pass
-    raise Refused(status, sentence)
+    raise Refused(status, _(sentence))
 
 
 def _send(path: Path, settings: Settings) -> Sent:
@@ -177,15 +182,17 @@ def _send(path: Path, settings: Settings) -> Sent:
     try:
         (sent,) = scu.send([path], host, settings.scp.port, calling_ae=title, called_ae=title)
     except AssociationError as error:
-        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _CLOSED) from error
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, _(_CLOSED)) from error
     if sent.ok:
         return sent
     if sent.outcome is Outcome.NOT_DICOM:
-        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, f"The file {sent.text}.")
+        sentence = _("The file {problem}.", problem=told(sent.text))
+        raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence)
     if sent.status is None:
         cut = "ended the connection" in sent.text
         status = HTTPStatus.SERVICE_UNAVAILABLE if cut else HTTPStatus.UNPROCESSABLE_ENTITY
-        raise Refused(status, _CUT if cut else "The box takes no objects of this kind.")
+        sentence = _(_CUT) if cut else _("The box takes no objects of this kind.")
+        raise Refused(status, sentence)
     family = 0xC0 if sent.status & 0xF000 == 0xC000 else sent.status >> 8
     status, sentence = _TOLD.get(family, (HTTPStatus.INTERNAL_SERVER_ERROR, _FAILED))
-    raise Refused(status, sentence)
+    raise Refused(status, _(sentence))

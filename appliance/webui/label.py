@@ -5,8 +5,9 @@ from typing import Any
 from appliance.ledger import Ledger, view
 from appliance.views import APICAL, OTHER, UNCERTAIN
 from appliance.webui import words
+from appliance.webui.language import N_, _, told
 
-_NAMES = {"": "unknown", OTHER: "another view"}
+_NAMES = {"": N_("unknown"), OTHER: N_("another view")}
 
 
 def described(ledger: Ledger, loop: words.Row) -> dict[str, Any] | None:
@@ -24,9 +25,12 @@ def described(ledger: Ledger, loop: words.Row) -> dict[str, Any] | None:
     kept = loop["state"] == "kept"
     said = [_model_said(model)] if model else []
     if row["source"] == "person":
-        name = _NAMES.get(row["view"], row["view"])
-        said.append(f"{row['by']} set it to {name} at {words.clock(row['at'])}.")
-    lead = "Measure as " if kept else ""
+        who, when = row["by"], words.clock(row["at"])
+        named = _(
+            "{initials} set it to {view} at {time}.", initials=who, view=_name(row), time=when
+        )
+        said.append(named)
+    lead = _("Measure as {view}") if kept else "{view}"
     return {
         "id": row["id"],
         "view": row["view"],
@@ -34,8 +38,11 @@ def described(ledger: Ledger, loop: words.Row) -> dict[str, Any] | None:
         "said": said,
         "measures": kept,
         "choices": [
-            *({"view": name, "label": f"{lead}{name}, {APICAL[name].words}"} for name in APICAL),
-            {"view": OTHER, "label": "Another view: not measured"},
+            *(
+                {"view": name, "label": lead.format(view=f"{name}, {told(APICAL[name].words)}")}
+                for name in APICAL
+            ),
+            {"view": OTHER, "label": _("Another view: not measured")},
         ],
         "changeable": bool(loop["current"]) and loop["state"] in ("analysed", "kept"),
     }
@@ -43,7 +50,7 @@ def described(ledger: Ledger, loop: words.Row) -> dict[str, Any] | None:
 
 def word(row: words.Row) -> str:
     """Return the view in a word, with a question mark where the model isn't sure."""
-    name = {"": "view?", OTHER: "other view"}.get(row["view"], row["view"])
+    name = {"": _("view?"), OTHER: _("other view")}.get(row["view"], row["view"])
     if row["source"] == "person":
         return f"{name} · {row['by']}"
     unsure = row["view"] in APICAL and (row["certainty"] or 0) < UNCERTAIN
@@ -52,11 +59,16 @@ def word(row: words.Row) -> str:
 
 def _model_said(row: words.Row) -> str:
     if not row["view"]:
-        return "The model tells no views."
-    name = _NAMES.get(row["view"], row["view"])
+        return _("The model tells no views.")
     if row["view"] == OTHER:
-        return "The model recognised no apical four- or two-chamber view."
+        return _("The model recognised no apical four- or two-chamber view.")
     certainty = row["certainty"] or 0
     # Nobody is: 100 % would be a claim about machines it never saw.
-    sure = f"{min(99, 100 * certainty):.0f} % sure" if certainty >= UNCERTAIN else "not sure"
-    return f"The model says {name}, {sure}."
+    if certainty < UNCERTAIN:
+        return _("The model says {view}, not sure.", view=_name(row))
+    share = f"{min(99, 100 * certainty):.0f} %"
+    return _("The model says {view}, {share} sure.", view=_name(row), share=share)
+
+
+def _name(row: words.Row) -> str:
+    return _(_NAMES[row["view"]]) if row["view"] in _NAMES else str(row["view"])

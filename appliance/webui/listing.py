@@ -1,7 +1,7 @@
 """The list of studies, kept between requests: at a change only what changed is read again."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -20,6 +20,7 @@ FOUND = 300  # loops a search shows at most
 PAGE = 48  # loops sent at a time, or one study with more
 
 Show = Literal["all", "needs", "kept", "done", "today"]
+_FILTERS: tuple[Show, ...] = ("all", "needs", "kept", "done", "today")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Study:
         When its newest loop came, on this box's calendar.
     html, digest
         Its row, and what tells whether that has changed.
+    at
+        `worklist.version` since which it is as it is.
     """
 
     key: str
@@ -47,6 +50,7 @@ class Study:
     day: str
     html: str = ""
     digest: str = ""
+    at: int = 0
 
     @property
     def place(self) -> tuple[bool, int]:
@@ -85,15 +89,40 @@ class Listing:
         self._lock = threading.Lock()
         self._version = -1
         self._studies: dict[str, Study] = {}
+        self._ordered: list[Study] = []
+        self._telling = threading.Lock()
+        self._told = (-1, -1, "")
 
     def studies(self) -> tuple[int, list[Study]]:
         """Return the version they are of, and the studies in the order shown."""
         with self._lock:
             version = worklist.version(self._ledger)
             if version != self._version:
-                self._refresh()
+                self._refresh(version)
                 self._version = version
-            return version, sorted(self._studies.values(), key=lambda study: study.place)
+                self._ordered = sorted(self._studies.values(), key=lambda study: study.place)
+            return version, self._ordered
+
+    def news(
+        self, since: int, tell: Callable[[int, list[Study], list[Study]], str]
+    ) -> tuple[int, str]:
+        """Return the present version and what is told of the changes since another.
+
+        Told once for all pages that ask alike.
+
+        Parameters
+        ----------
+        since
+            `worklist.version` that the pages know.
+        tell
+            Gets the present version, every study, and those that differ.
+        """
+        version, every = self.studies()
+        with self._telling:
+            if self._told[:2] != (since, version):
+                fresh = [study for study in every if study.at > since]
+                self._told = (since, version, tell(version, every, fresh))
+            return self._told[1:]
 
     def found(self, search: str) -> list[Study]:
         """Return the studies of patients whose name or ID holds each word, in the order shown."""
@@ -104,14 +133,18 @@ class Listing:
         found = self._made(rows)
         return sorted(found.values(), key=lambda study: study.place)
 
-    def _refresh(self) -> None:
+    def _refresh(self, version: int) -> None:
         if self._version < 0:
             self._studies = self._made(worklist.loops(self._ledger, limit=self._newest))
             return
         changed = self._made(worklist.changed(self._ledger, self._version, self._newest))
         floor = worklist.floor(self._ledger, self._newest)
         kept = {key: study for key, study in self._studies.items() if study.newest > floor}
-        self._studies = kept | changed
+        for key, study in changed.items():
+            known = kept.get(key)
+            same = known is not None and (known.digest, known.kinds) == (study.digest, study.kinds)
+            kept[key] = replace(study, at=known.at if known and same else version)
+        self._studies = kept
 
     def _made(self, rows: Sequence[words.Row]) -> dict[str, Study]:
         made = {}
@@ -153,10 +186,14 @@ def shown(studies: Iterable[Study], show: Show) -> list[Study]:
     return [study for study in studies if show in study.kinds]
 
 
+def shows(study: Study) -> list[Show]:
+    """Return the filters that let a study through."""
+    return [name for name in _FILTERS if shown([study], name)]
+
+
 def counts(studies: Sequence[Study]) -> dict[str, int]:
     """Return how many studies each filter lets through."""
-    filters: tuple[Show, ...] = ("all", "needs", "kept", "done", "today")
-    return {name: len(shown(studies, name)) for name in filters}
+    return {name: len(shown(studies, name)) for name in _FILTERS}
 
 
 def part(studies: Sequence[Study], after: str = "", until: str = "") -> Part:

@@ -1,5 +1,6 @@
 """The worklist: its page, its parts, and the stream by which an open page hears of news."""
 
+import json
 import select
 from collections.abc import Callable
 from http import HTTPStatus
@@ -24,6 +25,7 @@ from appliance import metrics, pace
 from appliance.ledger import engine_state, worklist
 from appliance.webui import auth, listing
 from appliance.webui.app import Refused, here
+from appliance.webui.language import N_, _, spoken, told
 from appliance.webui.listing import Listing, Study
 from appliance.webui.openapi import describe
 from appliance.webui.streams import Streams, TooManyStreams
@@ -31,15 +33,16 @@ from appliance.webui.streams import Streams, TooManyStreams
 blueprint = Blueprint("live", __name__)
 
 FILTERS = (
-    ("all", "All"),
-    ("needs", "Needs eyes"),
-    ("kept", "Kept"),
-    ("done", "Done"),
-    ("today", "Today"),
+    ("all", N_("All")),
+    ("needs", N_("Needs eyes")),
+    ("kept", N_("Kept")),
+    ("done", N_("Done")),
+    ("today", N_("Today")),
 )
 _CURSOR = r"^[01]-[0-9]{1,18}$"
 _SEARCH = "Echocart-Search"  # a header: an address may be written down somewhere, a name must not
 _LONGEST_SEARCH = 64
+_MOST_NEWS = 12  # studies told of in an event: a page asks for the parts of more that it shows
 _VERSION = {
     "type": "object",
     "properties": {"version": {"type": "integer", "minimum": 0}},
@@ -69,7 +72,7 @@ def register(app: Flask) -> None:
     """Give the application its list and its streams."""
     box = app.extensions["echocart"]
     app.extensions["echocart.streams"] = Streams(box.settings.box.state_dir)
-    app.extensions["echocart.listing"] = Listing(box.ledger, box.settings)
+    app.extensions["echocart.listings"] = {}
 
 
 @blueprint.get("/")
@@ -135,7 +138,7 @@ def _wanted() -> Wanted:
     try:
         return Wanted.model_validate(request.args.to_dict())
     except ValidationError as error:
-        sentence = "The page asked for a part of the list that the box doesn't know. Reload it."
+        sentence = _("The page asked for a part of the list that the box doesn't know. Reload it.")
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from error
 
 
@@ -146,29 +149,55 @@ def _sought() -> str:
 def _engine() -> str:
     ledger = here().ledger
     said = (engine_state.problem(engine_state.get(ledger)), pace.problem(ledger))
-    return " ".join(filter(None, said))
+    return " ".join(filter(None, map(told, said)))
 
 
 @blueprint.get("/api/events")
 @describe(
-    {200: "data: the version, at each change and every ten seconds"},
+    {
+        200: "data: the version, at each change and every ten seconds; before it, in an event `news`,"
+        " what has changed since the version before"
+    },
     refuses=[429],
     kind="text/event-stream",
 )
 def events() -> Response:
-    """Return an event stream: the list's version, at each change and at each beat."""
+    """Return an event stream: the list's version, at each change and at each beat.
+
+    Before a new version comes what a page of the version before needs to be current, so that no
+    change brings as many questions as there are pages.
+    """
     streams = cast(Streams, current_app.extensions["echocart.streams"])
     user, token = current_user.id, current_user.token
     try:
         streams.join(user, worklist.version(here().ledger))
     except TooManyStreams:
-        sentence = "Too many pages are open to tell each of news at once: this one asks by itself."
+        sentence = _(
+            "Too many pages are open to tell each of news at once: this one asks by itself."
+        )
         raise Refused(HTTPStatus.TOO_MANY_REQUESTS, sentence) from None
-    told = streams.events(lambda: auth.is_over(token), _hung_up(request.environ))
-    response = Response(stream_with_context(told), mimetype="text/event-stream")
+    events = streams.events(_news, lambda: auth.is_over(token), _hung_up(request.environ))
+    response = Response(stream_with_context(events), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"  # a proxy before the box passes it on at once
     response.call_on_close(lambda: streams.leave(user))
     return response
+
+
+def _news(since: int) -> tuple[int, str]:
+    return _listing().news(since, lambda *found: _event(since, *found))
+
+
+def _event(since: int, version: int, every: list[Study], fresh: list[Study]) -> str:
+    if len(fresh) > _MOST_NEWS:
+        return ""
+    part = {
+        "since": since,
+        "version": version,
+        "engine": _engine(),
+        "counts": listing.counts(every),
+        "studies": [{**_row(study, html=True), "shows": listing.shows(study)} for study in fresh],
+    }
+    return f"event: news\ndata: {json.dumps(part)}\n\n"
 
 
 def _hung_up(environ: dict[str, Any]) -> Callable[[], bool]:
@@ -195,4 +224,6 @@ def figures() -> Response:
 
 
 def _listing() -> Listing:
-    return cast(Listing, current_app.extensions["echocart.listing"])
+    # Rows are kept as they were drawn: each language has its own.
+    kept: dict[str, Listing] = current_app.extensions["echocart.listings"]
+    return kept.setdefault(spoken().tag, Listing(here().ledger, here().settings))

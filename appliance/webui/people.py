@@ -9,11 +9,15 @@ from werkzeug.wrappers import Response
 
 from appliance import pins, status
 from appliance.ledger import audit, lockout, user
+from appliance.webui import words
 from appliance.webui.app import Refused, here
+from appliance.webui.language import N_, _, told, told_all
 
 blueprint = Blueprint("people", __name__)
 
 Answer = Response | tuple[str, int]
+_ROLES = (N_("sonographer"), N_("expert"), N_("biomed"), N_("admin"))  # `user.ROLES`, to translate
+_EARLIER = (N_("audit begun"), N_("first start"))  # written at a migration, and by nobody yet
 _SHOWN = 100  # rows of the audit
 _HASHES = ("analysis", "content")  # of the audit's rows, left to `echocart audit list`
 
@@ -60,11 +64,12 @@ def set_own_pin() -> Answer:
     ledger, own = here().ledger, current_user.id
     tries = {f"user:{own}": lockout.FREE_TRIES}
     if lockout.begin_try(ledger, tries):
-        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "Too many wrong PINs. Wait, then try again.")
+        sentence = _("Too many wrong PINs. Wait, then try again.")
+        raise Refused(HTTPStatus.TOO_MANY_REQUESTS, sentence)
     who = user.find(ledger, own)
     if who is None or not pins.matches(who.pin, request.form.get("old", "")):
         lockout.bad(ledger, own, request.remote_addr or "?")
-        said = "The old PIN is another one."
+        said = _("The old PIN is another one.")
     else:
         lockout.forget(ledger, tries)
         said = _pin_problem()
@@ -78,7 +83,7 @@ def set_own_pin() -> Answer:
 def box_page() -> str:
     """Say how the box is, without any patient."""
     box = here()
-    lines = status.in_words(status.box(box.settings, box.ledger))
+    lines = told_all(status.in_words(status.box(box.settings, box.ledger)))
     return render_template("box.html", lines=lines)
 
 
@@ -89,7 +94,7 @@ def _change(what: str) -> Answer:
             _do(what)
             return redirect(url_for("people.people_page"), HTTPStatus.SEE_OTHER)
     except user.PeopleError as error:
-        said = f"{error.subject[0].upper()}{error.subject[1:]}. {error.hint}"
+        said = f"{words.spoken(error.subject)} {told(error.hint)}"
     return _page(said), HTTPStatus.UNPROCESSABLE_ENTITY
 
 
@@ -110,8 +115,8 @@ def _do(what: str) -> None:
 
 def _pin_problem() -> str:
     pin = request.form.get("pin", "")
-    said = pins.problem(pin)
-    return said or ("" if pin == request.form.get("again") else "The two PINs differ.")
+    said = told(pins.problem(pin))
+    return said or ("" if pin == request.form.get("again") else _("The two PINs differ."))
 
 
 def _page(said: str) -> str:

@@ -19,6 +19,7 @@ from appliance.spool import Spool, write_durably
 THUMBNAIL = (256, 192)  # columns, rows: twice the size on the page, for dense screens
 _QUALITY = 80
 _LENGTH = struct.Struct("<I")
+_PACK_HEADER = 12  # bytes
 
 
 def pack_of_frames(spool: Spool, sha256: str) -> tuple[int, Iterator[bytes]]:
@@ -85,6 +86,19 @@ class ContourPacks:
     def path(self, name: str) -> Path:
         """Return where the finished pack of that name is kept."""
         return self._spool.cache / f"{name}.contours"
+
+    def first_frame(self, name: str) -> list[list[int]] | None:
+        """Return the first frame's contours of a finished pack, None where there is none.
+
+        One list for each structure: x, y, x, y… as `masks.pack_contours` writes them.
+        """
+        path = self.path(name)
+        if not path.exists():
+            return None
+        with path.open("rb") as stream:
+            structures, points = stream.read(_PACK_HEADER)[6:8]
+            values = np.frombuffer(stream.read(structures * points * 4), "<i2")
+        return values.reshape(structures, -1).tolist()
 
     def of_analysis(self, ledger: Ledger, spool: Spool, analysis: Mapping[str, Any]) -> bytes:
         """Return the model's contours, as far as they have come.

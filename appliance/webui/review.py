@@ -22,6 +22,7 @@ from appliance.webui import words
 from appliance.webui.app import Refused, here
 from appliance.webui.correcting import Correction, Drawn, Polygon, correct
 from appliance.webui.describing import onward
+from appliance.webui.language import N_, _, told
 from appliance.webui.loops import find
 from appliance.webui.nameless import patient_key
 from appliance.webui.openapi import describe
@@ -34,12 +35,14 @@ _FRAME_KEY = re.compile(r"[0-9]{1,9}", re.ASCII)
 _EDGE_PX = 0.5  # a pixel's centre is a whole number: the image ends half a pixel further out
 _DIMENSIONS = 2
 _WITHOUT_MASKS = ("rejected", "undone")
-_NOT_UNDERSTOOD = "The page sent something this box doesn't understand. Reload it and try again."
+_NOT_UNDERSTOOD = N_(
+    "The page sent something this box doesn't understand. Reload it and try again."
+)
 _RESULT = {
-    "accepted": "✓ accepted",
-    "corrected": "✓ saved and accepted",
-    "rejected": "✕ rejected",
-    "undone": "↶ undone",
+    "accepted": ("✓", N_("accepted")),
+    "corrected": ("✓", N_("saved and accepted")),
+    "rejected": ("✕", N_("rejected")),
+    "undone": ("↶", N_("undone")),
 }
 
 Pairs = list[list[float]]
@@ -95,10 +98,11 @@ def post_review(seq: int) -> tuple[Response, int]:
         wanted = here().settings.wanted(decision.decision)
         row = reviews.record(here().ledger, decision, wanted)
     except (Stale, Conflict) as error:
-        sentence = words.sentence(f"{error.subject[0].upper()}{error.subject[1:]}")
-        raise Refused(HTTPStatus.CONFLICT, f"{sentence} {error.hint}") from error
+        sentence = f"{words.spoken(error.subject)} {told(error.hint)}"
+        raise Refused(HTTPStatus.CONFLICT, sentence) from error
     stored = {name: value for name, value in row.items() if name not in ("measures", "geometry")}
-    answer = jsonify(**stored, said=_RESULT[row["decision"]], next=_next(loop, posted))
+    sign, word = _RESULT[row["decision"]]
+    answer = jsonify(**stored, said=f"{sign} {_(word)}", next=_next(loop, posted))
     return answer, HTTPStatus.CREATED
 
 
@@ -109,9 +113,9 @@ def _parse() -> _Posted:
     except ValidationError as error:
         place = error.errors(include_url=False, include_context=False, include_input=False)[0]
         if place["loc"] and place["loc"][0] == "contours":
-            sentence = "A contour's points must be pairs of numbers."
+            sentence = _("A contour's points must be pairs of numbers.")
         else:
-            sentence = _NOT_UNDERSTOOD
+            sentence = _(_NOT_UNDERSTOOD)
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from error
 
 
@@ -122,14 +126,14 @@ def _correction(posted: _Posted, seq: int, analysis: words.Row) -> Correction | 
     marks = _marks(posted, analysis)
     if posted.decision in _WITHOUT_MASKS or (posted.decision == "accepted" and base is None):
         if posted.contours:
-            _refuse("Contours can be sent with a correction only.")
+            _refuse(_("Contours can be sent with a correction only."))
         return None
     drawn = _drawn(posted.contours, analysis)
     shown = analysis["measures"] if base is None else base["measures"]
     before = (shown["ed_frame"], shown["es_frame"])
     kept = marks in (before, (None, None))  # none sent: as they were
     if posted.decision == "corrected" and not drawn and kept:
-        _refuse("Nothing was corrected.")
+        _refuse(_("Nothing was corrected."))
     chosen = marks if posted.decision == "corrected" else before
     return correct(box.ledger, box.spool, analysis, drawn, base["id"] if base else None, chosen)
 
@@ -140,7 +144,7 @@ def _base(review_id: int | None, seq: int, analysis: words.Row) -> words.Row | N
         return None
     row = worklist.review(here().ledger, review_id)
     if row is None or row["seq"] != seq or row["analysis_id"] != analysis["id"]:
-        _refuse("The review this goes on from does not belong to this loop.")
+        _refuse(_("The review this goes on from does not belong to this loop."))
     assert row is not None
     return row if row["decision"] == "corrected" else None
 
@@ -149,11 +153,11 @@ def _marks(posted: _Posted, analysis: words.Row) -> tuple[int | None, int | None
     ed, es = posted.ed_frame, posted.es_frame
     for frame in (ed, es):
         if frame is not None and not 0 <= frame < analysis["frames"]:
-            _refuse(f"Frame {frame + 1} is not in this loop.")
+            _refuse(_("Frame {number} is not in this loop.", number=frame + 1))
     if (ed is None) != (es is None):
-        _refuse("ED and ES belong together: set both.")
+        _refuse(_("ED and ES belong together: set both."))
     if ed is not None and ed == es:
-        _refuse("ED and ES can't be the same frame.")
+        _refuse(_("ED and ES can't be the same frame."))
     return ed, es
 
 
@@ -163,10 +167,10 @@ def _drawn(contours: Mapping[str, Mapping[str, Pairs]], analysis: words.Row) -> 
     drawn: dict[int, dict[int, Polygon]] = {}
     for frame, lines in contours.items():
         if not _FRAME_KEY.fullmatch(frame) or int(frame) >= analysis["frames"]:
-            _refuse("A contour names a frame that is not in this loop.")
+            _refuse(_("A contour names a frame that is not in this loop."))
         for label, points in lines.items():
             if label not in known:
-                _refuse("A contour names a structure the model doesn't know.")
+                _refuse(_("A contour names a structure the model doesn't know."))
             line = _polygon(points, geometry["rows"], geometry["columns"])
             drawn.setdefault(int(frame), {})[int(label)] = line
     return drawn
@@ -174,16 +178,18 @@ def _drawn(contours: Mapping[str, Mapping[str, Pairs]], analysis: words.Row) -> 
 
 def _polygon(points: Pairs, rows: int, columns: int) -> Polygon:
     if not _FEWEST_POINTS <= len(points) <= _MOST_POINTS:
-        _refuse(f"A contour has {_FEWEST_POINTS} to {_MOST_POINTS} points.")
+        _refuse(
+            _("A contour has {fewest} to {most} points.", fewest=_FEWEST_POINTS, most=_MOST_POINTS)
+        )
     if any(len(pair) != 2 or not all(map(math.isfinite, pair)) for pair in points):
-        _refuse("A contour's points must be pairs of numbers.")
+        _refuse(_("A contour's points must be pairs of numbers."))
     line: Polygon = np.asarray(points, np.float64)
     limit = np.array([columns, rows]) - _EDGE_PX
     if (line < -_EDGE_PX).any() or (line > limit).any():
-        _refuse("A contour leaves the image.")
+        _refuse(_("A contour leaves the image."))
     drawn = np.rint(line * masks.SUBPIXELS)  # as it will be drawn
     if np.linalg.matrix_rank(drawn - drawn[0]) < _DIMENSIONS:
-        _refuse("A contour encloses nothing.")
+        _refuse(_("A contour encloses nothing."))
     return line
 
 
@@ -200,7 +206,7 @@ def _decision(posted: _Posted, loop: words.Row, correction: Correction | None) -
     reason, decision = posted.reason, posted.decision
     if correction is not None and decision == "accepted":
         # Its label maps differ from the model's: whoever reads the row must not miss that.
-        decision, reason = "corrected", "Confirms the correction made before."
+        decision, reason = "corrected", N_("Confirms the correction made before.")
     return Decision(
         seq=loop["seq"],
         analysis_sha256=posted.analysis_sha256,

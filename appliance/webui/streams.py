@@ -18,6 +18,7 @@ MOST = 32  # of all; `server.THREADS` leaves as many threads for everything else
 BEAT_S = 10.0  # the page takes a stream that is silent for three beats for dead
 LONGEST_S = 300.0  # then the page opens it again, and is asked again who it is
 _LOOK_S = 1.0
+_CALM_S = 0.2  # between two tellings: a study that arrives is a hundred changes
 
 
 class TooManyStreams(Exception):
@@ -78,7 +79,10 @@ class Streams:
                 del self._users[user]
 
     def events(
-        self, over: Callable[[], bool], gone: Callable[[], bool] = lambda: False
+        self,
+        news: Callable[[int], tuple[int, str]],
+        over: Callable[[], bool],
+        gone: Callable[[], bool] = lambda: False,
     ) -> Iterator[str]:
         """Give the text of a stream (HTML Living Standard 9.2): the version, at each change.
 
@@ -87,6 +91,9 @@ class Streams:
 
         Parameters
         ----------
+        news
+            Gives the present version, and the event that goes before it: what has changed since
+            another one.
         over
             Whether the session it was opened in has ended, which ends the stream.
         gone
@@ -95,17 +102,18 @@ class Streams:
         """
         yield ": here\n\nretry: 2000\n\n"
         end = time.monotonic() + LONGEST_S
+        told, text = self._version, ""
         while not self._ended and time.monotonic() < end and not over():
-            told = self._version
-            yield f"data: {told}\n\n"
+            yield f"{text}data: {told}\n\n"
             if self._is_left(told, gone):
                 return
+            told, text = news(told) if self._version > told else (told, "")
 
     def _is_left(self, told: int, gone: Callable[[], bool]) -> bool:
         """Wait for another version, or the beat."""
         beat = time.monotonic() + BEAT_S
         with self._turn:
-            while not self._ended and self._version == told and time.monotonic() < beat:
+            while not self._ended and self._version <= told and time.monotonic() < beat:
                 self._turn.wait(_LOOK_S)
                 if gone():
                     return True
@@ -116,8 +124,9 @@ class Streams:
         while self._wanted():
             try:
                 ledger = ledger or Ledger(self._state_dir)
-                if ledger.wait_for_change(self._pause, _LOOK_S):
-                    self._tell(worklist.version(ledger))
+                changed = ledger.wait_for_change(self._pause, _LOOK_S)
+                if changed and self._tell(worklist.version(ledger)):
+                    self._pause(_CALM_S)
             except (sqlite3.Error, LedgerError) as error:
                 log.warning("the ledger can't be watched (%s)", type(error).__name__)
                 self._pause(_LOOK_S)
@@ -136,8 +145,10 @@ class Streams:
         time.sleep(seconds)
         return self._stopping()
 
-    def _tell(self, version: int) -> None:
+    def _tell(self, version: int) -> bool:
         with self._turn:
-            if version != self._version:
-                self._version = version
-                self._turn.notify_all()
+            if version == self._version:
+                return False
+            self._version = version
+            self._turn.notify_all()
+            return True

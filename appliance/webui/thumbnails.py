@@ -13,13 +13,14 @@ from appliance.ledger import worklist
 from appliance.spool import write_durably
 from appliance.webui import pictures, words
 from appliance.webui.app import Refused, here
+from appliance.webui.language import N_, _
 from appliance.webui.openapi import describe
 
 blueprint = Blueprint("thumbnails", __name__)
 
 _LARGEST_SEQ = 2**63 - 1  # SQLite's largest integer
 _FOR_GOOD = "private, max-age=31536000, immutable"
-_NO_PICTURE = "This loop has no picture."
+_NO_PICTURE = N_("This loop has no picture.")
 
 
 @blueprint.get("/api/loops/<int:seq>/thumbnail/<drawn>.jpg")
@@ -34,7 +35,7 @@ def thumbnail(seq: int, drawn: str) -> Response:
         loop = worklist.loop(here().ledger, seq) or {}
         data = _draw(loop)
         if data is None:
-            raise Refused(HTTPStatus.NOT_FOUND, _NO_PICTURE)
+            raise Refused(HTTPStatus.NOT_FOUND, _(_NO_PICTURE))
         if loop["state"] == "analysing" or drawn != name(loop):
             return _answer(data, "no-store")
         write_durably(path, data)
@@ -53,7 +54,7 @@ def _sha256(seq: int) -> str:
     sql = "SELECT sha256 FROM instance WHERE seq = ?"
     row = here().ledger.read_one(sql, [seq]) if seq <= _LARGEST_SEQ else None
     if row is None:
-        raise Refused(HTTPStatus.NOT_FOUND, "There is no such loop on this box.")
+        raise Refused(HTTPStatus.NOT_FOUND, _("There is no such loop on this box."))
     return str(row["sha256"])
 
 

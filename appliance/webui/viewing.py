@@ -18,6 +18,7 @@ from appliance.spool import Spool
 from appliance.webui import words
 from appliance.webui.app import Refused, here
 from appliance.webui.label import described
+from appliance.webui.language import _, told
 from appliance.webui.loops import find
 from appliance.webui.openapi import BYTES, describe
 
@@ -50,14 +51,16 @@ def post_view(seq: int) -> tuple[Response, int]:
     try:
         posted = _Posted.model_validate(request.get_json())
     except ValidationError as error:
-        sentence = "The page sent something this box doesn't understand. Reload it and try again."
+        sentence = _(
+            "The page sent something this box doesn't understand. Reload it and try again."
+        )
         raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, sentence) from error
     find(seq)
     try:
         view.say(here().ledger, view.Said(seq, posted.view, current_user.id, posted.shown))
     except (Stale, Conflict) as error:
-        sentence = words.sentence(f"{error.subject[0].upper()}{error.subject[1:]}")
-        raise Refused(HTTPStatus.CONFLICT, f"{sentence} {error.hint}") from error
+        sentence = f"{words.spoken(error.subject)} {told(error.hint)}"
+        raise Refused(HTTPStatus.CONFLICT, sentence) from error
     return jsonify(described(here().ledger, find(seq))), HTTPStatus.CREATED
 
 
@@ -72,7 +75,7 @@ def certainty(seq: int) -> Response:
     wanted = request.args.get("analysis", type=int) or 0
     row = worklist.analysis(here().ledger, wanted) if 0 < wanted <= _LARGEST_ID else None
     if row is None or row["seq"] != seq:
-        raise Refused(HTTPStatus.NOT_FOUND, "This loop has no contours.")
+        raise Refused(HTTPStatus.NOT_FOUND, _("This loop has no contours."))
     box = here()
     packed = box.contours.of_analysis(box.ledger, box.spool, row)
     response = Response(

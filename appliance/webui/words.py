@@ -4,71 +4,73 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from appliance.ledger import identity
+from appliance.ledger import identity, outbox
 from appliance.views import OTHER
+from appliance.webui.language import N_, _, n_, told, told_all
 
 Row = Mapping[str, Any]
 
 _TOGETHER = "\u00a0"  # a space that no line ends at
 _VOLUMES = (
-    *(("EDV", "edv_ml"), ("ESV", "esv_ml"), ("SV", "stroke_volume_ml")),
-    ("LA", "la_volume_ml"),
+    *((N_("EDV"), "edv_ml"), (N_("ESV"), "esv_ml"), (N_("SV"), "stroke_volume_ml")),
+    (N_("LA"), "la_volume_ml"),
 )
 
 REASONS = (
-    "Wrong contours, no time to correct",
-    "Poor image",
-    "Wrong view",
-    "Wrong patient",
-    "Not needed",
+    N_("Wrong contours, no time to correct"),
+    N_("Poor image"),
+    N_("Wrong view"),
+    N_("Wrong patient"),
+    N_("Not needed"),
 )
 KEYS = (
-    ("Space", "play, pause"),
-    ("← →", "frame before, after"),
-    ("↑ ↓", "loop before, after"),
-    ("D  S", "go to ED, ES; with Shift: it is here"),
-    ("B", "play one beat"),
-    ("A", "accept, or save and accept"),
-    ("C", "correct, leave"),
-    ("X", "reject"),
-    ("E", "not sure: to an expert"),
-    ("V", "another view"),
-    ("H", "hide the contours"),
-    ("M", "model's or mine"),
-    ("O", "picture beside the contours"),
-    ("[ ]", "weaker, stronger contours; size of the brush"),
-    ("+ − 0", "zoom in, out, fit"),
-    ("R", "ruler"),
-    ("1 … 6", "tool"),
-    (", .", "take the point before, after"),
-    ("Shift ← → ↑ ↓", "move the point, or the zoomed picture"),
-    ("N", "carry to neighbouring frames"),
-    ("I", "fill the frames between"),
-    ("⌫", "reset the frame"),
-    ("Z", "undo; with Shift: redo"),
-    ("L", "lock"),
-    ("?", "these keys"),
+    (N_("Space"), N_("play, pause")),
+    ("← →", N_("frame before, after")),
+    ("↑ ↓", N_("loop before, after")),
+    ("D  S", N_("go to ED, ES; with Shift: it is here")),
+    ("B", N_("play one beat")),
+    ("A", N_("accept, or save and accept")),
+    ("C", N_("correct, leave")),
+    ("X", N_("reject")),
+    ("E", N_("not sure: to an expert")),
+    ("V", N_("another view")),
+    ("H", N_("hide the contours")),
+    ("M", N_("model's or mine")),
+    ("O", N_("picture beside the contours")),
+    ("[ ]", N_("weaker, stronger contours; size of the brush")),
+    ("+ − 0", N_("zoom in, out, fit")),
+    ("R", N_("ruler")),
+    ("1 … 6", N_("tool")),
+    (", .", N_("take the point before, after")),
+    (N_("Shift ← → ↑ ↓"), N_("move the point, or the zoomed picture")),
+    ("N", N_("carry to neighbouring frames")),
+    ("I", N_("fill the frames between")),
+    ("⌫", N_("reset the frame")),
+    ("Z", N_("undo; with Shift: redo")),
+    ("L", N_("lock")),
+    ("?", N_("these keys")),
 )
 _STATUS = {
-    "received": ("waiting", "…", "quiet"),
-    "analysing": ("being measured", "◔", "quiet"),
-    "analysed": ("needs eyes", "●", "attention"),
-    "kept": ("kept, not analysed", "○", "quiet"),
-    "quarantined": ("could not be analysed", "▲", "broken"),
-    "accepted": ("accepted", "✓", "good"),
-    "corrected": ("corrected", "✓", "good"),
-    "rejected": ("rejected", "✕", "quiet"),
+    "received": (N_("waiting"), "…", "quiet"),
+    "analysing": (N_("being measured"), "◔", "quiet"),
+    "analysed": (N_("needs eyes"), "●", "attention"),
+    "kept": (N_("kept, not analysed"), "○", "quiet"),
+    "quarantined": (N_("could not be analysed"), "▲", "broken"),
+    "accepted": (N_("accepted"), "✓", "good"),
+    "corrected": (N_("corrected"), "✓", "good"),
+    "rejected": (N_("rejected"), "✕", "quiet"),
 }
-_REPLACED = {"word": "replaced by a newer one", "sign": "–", "tone": "quiet"}
+_REPLACED = {"word": N_("replaced by a newer one"), "sign": "–", "tone": "quiet"}
 _DELIVERY = {
-    "queued": ("on its way to {name}", "○", "quiet"),
-    "sent": ("sent to {name}, not proven yet", "◐", "quiet"),
-    "proven": ("in {name}, proven", "●", "good"),
-    "unproven": ("in {name}, which offers no proof", "●", "quiet"),
-    "refused": ("not sent to {name}: {problem}", "▲", "attention"),
-    "withdrawn": ("not sent to {name}: taken back before it left", "–", "quiet"),
+    "queued": (N_("on its way to {name}"), "○", "quiet"),
+    "sent": (N_("sent to {name}, not proven yet"), "◐", "quiet"),
+    "proven": (N_("in {name}, proven"), "●", "good"),
+    "unproven": (N_("in {name}, which offers no proof"), "●", "quiet"),
+    "refused": (N_("not sent to {name}: {problem}"), "▲", "attention"),
+    "withdrawn": (N_("not sent to {name}: taken back before it left"), "–", "quiet"),
 }
-_TAKEN_BACK = "the result before is marked as replaced in {name}"
+_REPLACED_FIRST = N_("not sent to {name}: the machine sent the loop again with other content first")
+_TAKEN_BACK = N_("the result before is marked as replaced in {name}")
 # What is told of several objects at one place: the least far.
 _PROGRESS = ("queued", "sent", "refused", "unproven", "proven", "withdrawn")
 _ON_ITS_WAY = ("queued", "sent")
@@ -86,7 +88,7 @@ def person_name(value: str) -> str:
     """
     groups = [_one_name(group) for group in value.split("=")[:2]]
     shown = [name for name in reversed(groups) if name]
-    return " · ".join(shown) or "No name"
+    return " · ".join(shown) or _("No name")
 
 
 def _one_name(group: str) -> str:
@@ -107,7 +109,7 @@ def machine_time(value: str) -> str:
     digits = value.replace(" ", "")
     if len(digits) >= 12 and digits[:12].isascii() and digits[:12].isdigit():
         return f"{date(digits[:8])} {digits[8:10]}:{digits[10:12]}"
-    return date(digits[:8]) if digits else "no time given"
+    return date(digits[:8]) if digits else _("no time given")
 
 
 def clock(value: str) -> str:
@@ -120,20 +122,20 @@ def status(loop: Row) -> dict[str, str]:
     """Return word, sign and tone of where a loop stands; a review hides the machine's state."""
     review = loop["review"]
     if is_other(loop):
-        return {"word": "other view, not measured", "sign": "○", "tone": "quiet"}
+        return {"word": _("other view, not measured"), "sign": "○", "tone": "quiet"}
     if loop["state"] == "analysed" and decided(loop):
         word, sign, tone = _STATUS[review["decision"]]
-        return {"word": f"{word} {review['reviewer']}", "sign": sign, "tone": tone}
+        return {"word": f"{_(word)} {review['reviewer']}", "sign": sign, "tone": tone}
     if not loop["current"]:
-        return dict(_REPLACED)
+        return {**_REPLACED, "word": _(_REPLACED["word"])}
     if loop["expert"]:
         return {
-            "word": f"for an expert, asks {loop['expert']['by']}",
+            "word": _("for an expert, asks {initials}", initials=loop["expert"]["by"]),
             "sign": "?",
             "tone": "attention",
         }
     word, sign, tone = _STATUS.get(loop["state"], (loop["state"], "?", "quiet"))
-    return {"word": word, "sign": sign, "tone": tone}
+    return {"word": _(word), "sign": sign, "tone": tone}
 
 
 def needs_eyes(loop: Row) -> bool:
@@ -165,8 +167,11 @@ def removed(loop: Row) -> str:
     """Return where an object is whose file was removed to make room; empty when it is here."""
     if not loop["purged_at"]:
         return ""
-    places = loop["kept_in"].replace(",", " and ")
-    return f"Kept in the archive {places}, removed here on {loop['purged_at'][:10]}."
+    return _(
+        "Kept in the archive {places}, removed here on {day}.",
+        places=loop["kept_in"].replace(",", ", "),
+        day=loop["purged_at"][:10],
+    )
 
 
 def why(loop: Row) -> str:
@@ -174,13 +179,16 @@ def why(loop: Row) -> str:
     if loop["purged_at"]:
         return removed(loop)
     if not loop["current"]:
-        return "The machine has sent this loop again with other content: look at the newer one."
+        return _("The machine has sent this loop again with other content: look at the newer one.")
     if is_other(loop):
-        return f"Not measured: {loop['view']['by']} has said that this is another view."
+        return _(
+            "Not measured: {initials} has said that this is another view.",
+            initials=loop["view"]["by"],
+        )
     if loop["state"] == "kept":
-        return f"Kept, not analysed: {sentence(loop['reason'])}"
+        return _("Kept, not analysed: {reason}", reason=kept_because(loop))
     if loop["state"] == "quarantined":
-        return f"Could not be analysed: {sentence(loop['reason'])}"
+        return _("Could not be analysed: {reason}", reason=sentence(told(loop["reason"])))
     return ""
 
 
@@ -189,22 +197,37 @@ def sentence(text: str) -> str:
     return f"{text.strip().rstrip('.')}."
 
 
+def kept_because(loop: Row) -> str:
+    """Return why a loop was kept and not analysed, without saying that it was."""
+    return sentence(told(loop["reason"]))
+
+
+def spoken(text: str) -> str:
+    """Return what another part of the box tells, as a sentence of the page."""
+    said = told(text)
+    return sentence(f"{said[:1].upper()}{said[1:]}")
+
+
 def blocked(loop: Row) -> str | None:
     """Return why this loop can't be accepted now, or None (promise 12)."""
     if loop["purged_at"]:
-        return f"{removed(loop)} Send it again from there, or from the machine, to decide on it."
+        again = _("Send it again from there, or from the machine, to decide on it.")
+        return f"{removed(loop)} {again}"
     if not loop["current"]:
-        return "The machine has sent this loop again: look at the newer one."
+        return _("The machine has sent this loop again: look at the newer one.")
     if loop["patients"] > 1 and loop["identity"] is None:
-        told = f"{loop['told'][0].upper()}{loop['told'][1:]}"
-        return f"{told}. Nothing can be accepted until somebody says whose it is."
+        return _(
+            "{doubt} Nothing can be accepted until somebody says whose it is.",
+            doubt=spoken(loop["told"]),
+        )
     if is_another_patient(loop):
-        return (
-            f"{loop['identity']['by']} has said that this study is another patient's. Reject this"
-            " loop, or correct the patient on the echo machine and send it again."
+        return _(
+            "{initials} has said that this study is another patient's. Reject this loop, or"
+            " correct the patient on the echo machine and send it again.",
+            initials=loop["identity"]["by"],
         )
     if not loop["study_instance_uid"]:
-        return (
+        return _(
             "The machine sent no study with this loop: it can't be delivered."
             " Send it again from the machine."
         )
@@ -227,9 +250,10 @@ def numbers(measures: Row) -> dict[str, Any]:
     """
     ef, spread = measures["ef_percent"], measures.get("ef_spread")
     beats = measures.get("beats") or ()
-    lines = [] if not beats else ["1 beat" if len(beats) == 1 else f"{len(beats)} beats"]
+    lines = [n_("1 beat", "{count} beats", len(beats))] if beats else []
     if measures.get("ef_mean") is not None:
-        lines.append(f"mean{_TOGETHER}{measures['ef_mean']:.0f}{_TOGETHER}%")
+        mean = f"{measures['ef_mean']:.0f}{_TOGETHER}%"
+        lines.append(_("mean {ef}", ef=mean).replace(" ", _TOGETHER))
     return {
         "ef": "–" if ef is None else f"{ef:.0f} %",
         # Half of what lies between the highest and the lowest beat.
@@ -243,7 +267,7 @@ def numbers(measures: Row) -> dict[str, Any]:
 def volumes(measures: Row) -> list[str]:
     """Return each volume that isn't withheld, with its unit."""
     return [
-        f"{name}{_TOGETHER}{measures[key]:.0f}{_TOGETHER}ml"
+        f"{_(name)}{_TOGETHER}{measures[key]:.0f}{_TOGETHER}ml"
         for name, key in _VOLUMES
         if measures.get(key) is not None
     ]
@@ -254,20 +278,35 @@ def _disagreeing(beats: Sequence[Row]) -> list[str]:
     if all(beat.get("agrees", True) for beat in beats):
         return []
     each = ", ".join(f"{beat['ef']:.0f}" for beat in beats)
-    return [f"The beats disagree: EF {each}{_TOGETHER}%."]
+    return [_("The beats disagree: EF {each} %.", each=each)]
 
 
 def _reasons(withheld: Mapping[str, str]) -> list[str]:
     """Each reason once: several numbers are often withheld for the same one."""
     sentences = [sentence(reason) for reason in dict.fromkeys(withheld.values())]
-    return [text if text.startswith("No ") else f"No volume: {text}" for text in sentences]
+    return [
+        told(text) if text.startswith("No ") else _("No volume: {reason}", reason=told(text))
+        for text in sentences
+    ]
 
 
 def quality(analysis: Row) -> list[str]:
     """Return what an analysis rests on: quality as stored with it, doubtful frames, frame rate."""
     found = analysis["quality"] or {}
-    seen = [str(found["word"])] if found.get("word") else []
-    return [*seen, f"{analysis['timing']['rate_hz']:.0f} Hz"]
+    seen = told_all([str(found["word"])]) if found.get("word") else []
+    return [*seen, _("{rate} Hz", rate=f"{analysis['timing']['rate_hz']:.0f}")]
+
+
+def damaged(analysis: Row) -> list[str]:
+    """Return that frames could not be read, as a sentence; nothing where all could."""
+    count = len((analysis["quality"] or {}).get("damaged") or ())
+    told_of = n_(
+        "1 of {frames} frames could not be read: nothing is measured on it.",
+        "{count} of {frames} frames could not be read: nothing is measured on them.",
+        count,
+        frames=analysis["frames"],
+    )
+    return [told_of] if count else []
 
 
 def summary(loop: Row) -> tuple[str, str]:
@@ -276,8 +315,9 @@ def summary(loop: Row) -> tuple[str, str]:
     if measures is None:
         return "", ""
     shown = numbers(measures)
-    ef = "No EF" if measures["ef_percent"] is None else f"EF {shown['ef']} {shown['spread']}"
-    return ef.strip(), " · ".join(shown["volumes"])
+    value = f"{shown['ef']} {shown['spread']}".strip()
+    ef = _("No EF") if measures["ef_percent"] is None else _("EF {value}", value=value)
+    return ef, " · ".join(shown["volumes"])
 
 
 def in_force(loop: Row) -> Row | None:
@@ -301,14 +341,18 @@ def undoable(loop: Row) -> bool:
     )
 
 
-def no_longer_in_force(told: dict[str, Any], later: Row) -> None:
+def no_longer_in_force(item: dict[str, Any], later: Row) -> None:
     """Write into what is told of a review why it isn't in force any more."""
-    if not told["stands"]:
+    if not item["stands"]:
         return
     undone = later["decision"] == "undone"
-    why_not = f"Undone by {later['reviewer']} {clock(later['at'])}." if undone else "Replaced."
-    told["note"] = f"{sentence(told['note'])} {why_not}" if told["note"] else why_not
-    told["sign"] = "↶" if undone else told["sign"]
+    if undone:
+        who, when = later["reviewer"], clock(later["at"])
+        why_not = _("Undone by {initials} {time}.", initials=who, time=when)
+    else:
+        why_not = _("Replaced.")
+    item["note"] = f"{sentence(item['note'])} {why_not}" if item["note"] else why_not
+    item["sign"] = "↶" if undone else item["sign"]
 
 
 def marks(loop: Row) -> list[dict[str, str]]:
@@ -325,16 +369,21 @@ def _mark(name: str, rows: list[Row]) -> dict[str, str]:
     text, sign, tone = _DELIVERY[row["state"]]
     if row["state"] in ("unproven", "proven") and newest[-1]["kind"] == "rejection":
         text = _TAKEN_BACK
-    title = text.format(name=name, problem=row["problem"])
+    if row["state"] == "withdrawn" and row["problem"] == outbox.REPLACED:
+        text, sign, tone = _REPLACED_FIRST, "▲", "attention"
+    title = _(text, name=name, problem=told(row["problem"]))
     title = sentence(f"{title[0].upper()}{title[1:]}")
     stuck = [other for other in newest if other["problem"] and other["state"] in _ON_ITS_WAY]
     refused = [other for other in newest if other["state"] == "refused"]
     if stuck:
-        when = f"since {clock(min(other['queued_at'] for other in stuck))}"
-        title = f"Not delivered to {name} {when}. It will go on trying."
+        when = clock(min(other["queued_at"] for other in stuck))
+        title = _(
+            "Not delivered to {name} since {time}. It will go on trying.", name=name, time=when
+        )
         sign, tone = "▲", "attention"
     elif refused and row["state"] in _ON_ITS_WAY:
-        title = f"{title} Not all of it: {sentence(refused[0]['problem'])}"
+        why_not = sentence(told(refused[0]["problem"]))
+        title = f"{title} {_('Not all of it: {reason}', reason=why_not)}"
         sign, tone = "▲", "attention"
     return {"word": name, "sign": sign, "tone": tone, "title": title}
 

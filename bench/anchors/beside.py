@@ -116,7 +116,8 @@ def _theirs(browser: Browser, address: str, times: int, seconds: int) -> tuple[f
             if problem:
                 raise SystemExit(f"Cornerstone3D failed: {problem}")
             ages.append(float(tab.get_attribute("body", "data-first-ms") or "inf"))
-            shown = tab.evaluate(f"() => window.play({_RATE}, {seconds})")
+            if len(ages) == times:
+                shown = tab.evaluate(f"() => window.play({_RATE}, {seconds})")
     return statistics.median(ages), shown
 
 

@@ -27,7 +27,7 @@ def built() -> Path | None:
         return None
     cache = Path(asked).resolve()
     dist = cache / "dist"
-    if dist.is_dir():
+    if dist.is_dir() and all(_same(file, cache / file.name) for file in _SOURCE.iterdir()):
         return dist
     cache.mkdir(parents=True, exist_ok=True)
     for file in _SOURCE.iterdir():
@@ -35,6 +35,10 @@ def built() -> Path | None:
     subprocess.run([npm, "install", "--no-audit", "--no-fund"], cwd=cache, check=True)
     subprocess.run([npm, "run", "build"], cwd=cache, check=True)
     return dist
+
+
+def _same(ours: Path, copy: Path) -> bool:
+    return copy.exists() and ours.read_bytes() == copy.read_bytes()
 
 
 @contextmanager

@@ -251,3 +251,25 @@ def test_volumes_and_ef_follow_the_finger_as_the_box_will_measure_them(
     for name, key in (("EDV", "edv_ml"), ("ESV", "esv_ml"), ("LA", "la_volume_ml")):
         assert shown[name] == pytest.approx(stored[key], abs=1, rel=0.015), name
     assert shown["EF"] == pytest.approx(stored["ef_percent"], abs=1.0)
+
+
+_PAINTED = """() => Object.fromEntries(['overlay', 'hand'].map((id) => {
+  const canvas = document.getElementById(id);
+  if (!canvas) return [id, null];
+  const context = canvas.getContext('2d');
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return [id, [data.some((value) => value > 0), context.getContextAttributes().desynchronized]];
+}))"""
+
+
+def test_contours_under_a_finger_stand_on_a_canvas_that_waits_for_no_frame(tab: Page) -> None:
+    assert tab.evaluate(_PAINTED) == {"overlay": [False, False], "hand": [True, True]}
+    # Beside a picture that moves it would be ahead.
+    tab.keyboard.press("Space")
+    expect(tab.locator("body")).to_have_attribute("data-playing", "true")
+    expect(tab.locator("#hand")).to_have_count(0)
+    tab.keyboard.press("Space")
+    expect(tab.locator("#hand")).to_have_count(1)
+    tab.click("#back-out")
+    expect(tab.locator("#hand")).to_have_count(0)
+    assert tab.evaluate(_PAINTED) == {"overlay": [True, False], "hand": None}

@@ -48,6 +48,25 @@ def test_drawings_on_many_frames_are_taken_back_only_after_a_question(
     assert hand.drawn_frames(tab) == frames
 
 
+def test_the_steps_are_there_again_for_who_leaves_and_comes_back(
+    box: Box, open_page: Open, row: dict[str, Any]
+) -> None:
+    tab = hand.correcting(open_page, row)
+    for move in (-30, 15):
+        hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), move, 0)
+    tab.keyboard.press("z")
+    tab.keyboard.press("z")
+    assert hand.drawn_frames(tab) == []
+    tab.locator("#back-out").tap()
+    expect(tab.locator("#deciding")).to_be_visible()
+    tab.locator("#correct").tap()
+    expect(tab.locator("#redo")).to_be_enabled()
+    tab.keyboard.press("Shift+Z")
+    assert hand.drawn_frames(tab) == [hand.FRAME]
+    tab.keyboard.press("z")
+    assert hand.drawn_frames(tab) == []
+
+
 def test_a_stroke_cut_by_a_reload_is_kept_as_far_as_it_went(
     box: Box, open_page: Open, row: dict[str, Any]
 ) -> None:

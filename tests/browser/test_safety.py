@@ -1,5 +1,6 @@
 """What the page must never do: decide unseen, lose a decision, or do by key what it refuses."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -53,13 +54,13 @@ def test_contours_that_fail_once_are_fetched_again(open_page: Open, arrive: Arri
     failed: list[str] = []
 
     def fail_at_first(route: Route) -> None:
-        if len(failed) < 2:  # the preload, then the page itself
+        if len(failed) < 2:
             failed.append(route.request.url)
             route.abort("internetdisconnected")
         else:
             route.continue_()
 
-    tab.context.route("**/contours*", fail_at_first)
+    tab.context.route(re.compile(r"/contours\?"), fail_at_first)
     tab.goto(f"/loop/{row['seq']}")
     expect(tab.locator("#accept")).to_be_enabled(timeout=10_000)
     assert failed
@@ -85,6 +86,56 @@ def test_a_decision_made_offline_survives_leaving_the_page(
     tab.goto(place.format(seq=row["seq"]))
     expect(tab.locator("#said")).to_contain_text("accepted")
     assert len(worklist.reviews(box.ledger, row["seq"])) == 1
+
+
+@pytest.mark.parametrize("place", ["/", "/loop/{seq}"])
+def test_a_question_to_an_expert_asked_offline_survives_leaving_the_page(
+    box: Box, open_page: Open, arrive: Arrive, place: str
+) -> None:
+    row = arrive()
+    tab = open_page(f"/loop/{row['seq']}")
+    hand.open_loop(tab)
+    tab.context.set_offline(True)
+    tab.locator("#unsure").tap()
+    expect(tab.locator("#said")).to_contain_text("not yet on the box")
+    tab.goto("about:blank")
+    tab.context.set_offline(False)
+    tab.goto(place.format(seq=row["seq"]))
+    expect(tab.locator("#said")).to_contain_text("for an expert")
+    stored = worklist.loop(box.ledger, row["seq"])
+    assert stored is not None
+    assert stored["expert"]["by"] == "AK"
+    assert waiting(tab) == []
+
+
+@pytest.mark.parametrize("place", ["", "/", "/loop/{seq}"])
+def test_a_decision_on_a_loop_that_was_replaced_meanwhile_is_told_and_ended(
+    box: Box, open_page: Open, arrive: Arrive, place: str
+) -> None:
+    same = {"StudyInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
+    row = arrive(elements=same)
+    tab = open_page(f"/loop/{row['seq']}")
+    hand.open_loop(tab)
+    tab.context.set_offline(True)
+    tab.locator("#accept").tap()
+    expect(tab.locator("#said")).to_contain_text("not yet on the box")
+    arrive(elements=same)
+    if place:
+        tab.goto("about:blank")
+    tab.context.set_offline(False)
+    if place:
+        tab.goto(place.format(seq=row["seq"]))
+    expect(tab.locator("#problem")).to_contain_text("sent this loop again", timeout=10_000)
+    if place == "/":
+        assert tab.locator("#problem a").get_attribute("href") == f"/loop/{row['seq']}"
+    assert waiting(tab) == []
+    assert worklist.reviews(box.ledger, row["seq"]) == []
+
+
+def waiting(tab: Page) -> list[str]:
+    """Return what a tablet still has to send."""
+    names: list[str] = tab.evaluate("() => Object.keys(localStorage)")
+    return [name for name in names if name.startswith("echocart.pending.")]
 
 
 def test_a_decision_on_another_tablet_is_told_and_the_drawing_kept(

@@ -72,6 +72,24 @@ def test_a_decision_elsewhere_is_seen_without_touching_the_page(
     expect(tile(tab, row)).to_contain_text("accepted AK", timeout=15_000)
 
 
+def test_a_change_is_shown_without_asking_for_it(
+    open_page: Open, arrive: Arrive, page: Any
+) -> None:
+    row = arrive()
+    tab = open_page("/")
+    expect(tile(tab, row)).to_contain_text("needs eyes")
+    with tab.expect_response("**/api/events"):
+        tab.reload()
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    page.review(row["seq"])
+    expect(tile(tab, row)).to_contain_text("accepted AK")
+    assert [url for url in asked if "/api/studies" in url] == []
+    # It needs no eyes any more: its study stands behind one that does.
+    waiting = arrive()
+    expect(tab.locator(".loop").first).to_have_attribute("data-seq", str(waiting["seq"]))
+
+
 def test_a_filter_shows_its_studies_and_survives_a_reload(open_page: Open, arrive: Arrive) -> None:
     kept, measured = arrive(frames=1), arrive()
     tab = open_page("/")
@@ -188,40 +206,3 @@ def test_chosen_files_and_folders_are_imported(box: Box, open_page: Open, tmp_pa
     expect(tab.locator("#imports-said")).to_have_text("2 of 2 imported.", timeout=15_000)
     tab.locator("#imports-files a").first.click()
     tab.wait_for_url("**/loop/*")
-
-
-@pytest.mark.parametrize(("name", "size"), [("landscape", (1280, 800)), ("portrait", (768, 1024))])
-def test_screenshots_of_the_lists_states_for_a_person_to_look_at(
-    open_page: Open, artefacts: Path, arrive: Arrive, name: str, size: tuple[int, int]
-) -> None:
-    arrive(frames=1)
-    arrive()
-    tab = open_page("/", *size)
-    tab.wait_for_function("() => document.querySelector('.loop img').complete")
-
-    def shoot(state: str) -> None:
-        path = artefacts / f"list-{state}-{name}.png"
-        tab.screenshot(path=path)
-        assert path.stat().st_size > 10_000
-        assert not tab.evaluate("() => document.documentElement.scrollWidth > innerWidth")
-        small = tab.evaluate(
-            """() => [...document.querySelectorAll('button, .button, input:not([type=file]), a')]
-              .filter((it) => it.offsetParent && Math.min(it.offsetWidth, it.offsetHeight) < 48)
-              .map((it) => it.outerHTML)"""
-        )
-        assert small == []
-
-    shoot("all")
-    tab.click("button[data-show=kept]")
-    expect(tab.locator("button[data-show=kept]")).to_have_attribute("aria-pressed", "true")
-    shoot("kept")
-    tab.fill("#search", "nobody")
-    expect(tab.locator("#none")).to_be_visible()
-    shoot("nothing-found")
-    tab.fill("#search", "")
-    tab.click("#import")
-    expect(tab.locator("#imports")).to_be_visible()
-    shoot("import")
-    tab.context.set_offline(True)
-    expect(tab.locator("#link")).to_contain_text("no network")
-    shoot("offline")

@@ -14,7 +14,7 @@ def ledger(tmp_path):
     ledger.close()
 
 
-def arrive(ledger, made, offset="+0000", cart="CART"):
+def arrive(ledger, made, offset="+0000", cart="CART", peer="10.0.0.1"):
     count = ledger.read("SELECT count(*) AS n FROM instance")[0]["n"]
     one = reception.Received(
         SOPInstanceUID=f"1.2.{count}",
@@ -23,7 +23,7 @@ def arrive(ledger, made, offset="+0000", cart="CART"):
         sha256=f"{count:064x}",
         size=1,
         calling_ae_title=cart,
-        peer="10.0.0.1",
+        peer=peer,
         ContentDateTime=made,
         TimezoneOffsetFromUTC=offset,
     )

@@ -15,6 +15,7 @@ from appliance.ledger import (
     delivery,
     identity,
     lease,
+    outbox,
     reception,
     review,
     worklist,
@@ -250,6 +251,36 @@ def test_an_object_that_comes_back_after_another_content_is_current_again(ledger
     last = reception.record(ledger, received(sha256="d" * 64))
     assert worklist.loop(ledger, last.seq)["current"]
     assert not worklist.loop(ledger, seq)["current"]
+
+
+def test_what_was_decided_on_a_replaced_object_waits_for_nothing(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    new, _ = analysed(ledger, received(sha256="b" * 64, PatientName="ROE^JANE"))
+    (ended,) = worklist.loop(ledger, seq)["deliveries"]
+    assert (ended["state"], ended["problem"]) == ("withdrawn", outbox.REPLACED)
+    assert delivery.claim(ledger, "courier", 10, ["usb"]) is None
+    assert worklist.loop(ledger, new)["deliveries"] == []
+
+
+def test_it_goes_out_when_the_object_stands_again(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    analysed(ledger, received(sha256="b" * 64))
+    reception.record(ledger, received())
+    assert worklist.loop(ledger, seq)["current"]
+    leased = delivery.claim(ledger, "courier", 10, ["usb"])
+    assert leased is not None
+    assert leased.seq == seq
+
+
+def test_what_a_person_took_back_stays_so_when_the_object_stands_again(ledger):
+    seq, sha256 = analysed(ledger)
+    review.record(ledger, decision(seq, sha256), USB)
+    review.record(ledger, decision(seq, sha256, decision="undone", key="k2"), USB)
+    analysed(ledger, received(sha256="b" * 64))
+    reception.record(ledger, received())
+    assert [row["state"] for row in worklist.loop(ledger, seq)["deliveries"]] == ["withdrawn"]
 
 
 def test_a_loop_without_a_study_can_only_be_rejected(ledger):

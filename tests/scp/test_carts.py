@@ -18,6 +18,7 @@ from appliance.ledger import Ledger, caller, cart
 from appliance.ledger.caller import MANY_TITLES, MOST_CALLERS, MOST_OF_AN_ADDRESS, Sighting
 from appliance.scu import Outcome, send
 from tests.box import REPOSITORY, Box
+from tests.ledger.test_skew import arrive, written
 from tests.scp.carts import IMPLICIT, US, VERIFICATION
 from tests.scp.objects import write_object
 from tests.scp.peer import Peer
@@ -355,3 +356,20 @@ def test_admission_is_decided_for_a_title_before_its_called_title(tmp_path):
     assert admit(settings, known, Call("X", "Y", "1.1.1.1", False)).diagnostic == 3
     assert admit(settings, known, Call("C", "Y", "1.1.1.1", False)).diagnostic == 7
     assert admit(settings, known, Call("C", "ECHOCART", "1.1.1.1", False)).cart
+
+
+def test_two_machines_of_one_title_each_have_their_clock(tmp_path):
+    """Paired by their network: the one that goes right says nothing of the other."""
+    extra = '[[cart]]\nname = "ward"\ncalling_ae = "A"\naddress = "10.0.0.0/8"\n'
+    box = Box(tmp_path, ["scp"], extra)
+    for address, hours in (("10.0.0.1", 5), ("10.0.0.2", 0)):
+        for _ in range(3):
+            arrive(box.ledger, written(0, hours=hours), cart="A", peer=address)
+    (ward,) = pairing.account(box.settings, box.ledger)["carts"]
+    fast, right = ward["clocks"]
+    assert (fast["peer"], right["peer"]) == ("10.0.0.1", "10.0.0.2")
+    assert fast["ahead_s"] == pytest.approx(5 * 3600, abs=60)
+    assert right["ahead_s"] == pytest.approx(0, abs=60)
+    shown = echocart("carts", "--config", str(box.config)).stdout
+    assert "the clock of 10.0.0.1 5 h ahead" in shown
+    assert "clock of 10.0.0.2" not in shown

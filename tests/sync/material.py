@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 from appliance import masks
 from appliance.ledger import Ledger, analysis, reception, review
@@ -75,7 +75,7 @@ def write_source(
     """Write a loop's header; `replaced` puts bytes where pydicom would not."""
     dataset = Dataset()
     dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.file_meta.TransferSyntaxUID = UID(syntax)
     dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.3.1"
     dataset.SOPInstanceUID = generate_uid()
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
@@ -104,7 +104,10 @@ def masks_of(path: Path, source_uid: str, frames: Sequence[int]) -> np.ndarray:
     import highdicom
 
     segmentation = highdicom.seg.segread(path)
-    return segmentation.get_pixels_by_source_frame(source_uid, list(frames), combine_segments=True)
+    pixels: np.ndarray = segmentation.get_pixels_by_source_frame(
+        source_uid, list(frames), combine_segments=True
+    )
+    return pixels
 
 
 def errors_of(path: Path, kind: str = "Segmentation") -> list[str]:
@@ -148,15 +151,21 @@ def analysed(
 
     Its model draws the structures of the released one whose labels are in `drawn`.
     """
-    incoming = spool.incoming / source.name
-    shutil.copy(source, incoming)
-    adopted = spool.adopt(incoming)
+    # Not in `incoming`, which a receiver that runs sweeps.
+    beside = spool.incoming.with_name("copied")
+    beside.mkdir(exist_ok=True)
+    shutil.copy(source, beside)
+    adopted = spool.adopt(beside / source.name)
+    (beside / source.name).unlink()  # else the next copy would write into the same file
     who = identity(read_header(adopted.path).dataset)
     uids = ("SOPInstanceUID", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID")
     names = (*uids, "PatientID")
-    fields = {name: getattr(who, name) for name in names}
-    kept = {"sha256": adopted.sha256, "size": adopted.size, "peer": "127.0.0.1"}
-    syntax = {"TransferSyntaxUID": ExplicitVRLittleEndian, "calling_ae_title": "CART"}
+    fields: dict[str, Any] = {name: getattr(who, name) for name in names}
+    kept: dict[str, Any] = {"sha256": adopted.sha256, "size": adopted.size, "peer": "127.0.0.1"}
+    syntax: dict[str, Any] = {
+        "TransferSyntaxUID": ExplicitVRLittleEndian,
+        "calling_ae_title": "CART",
+    }
     seq = reception.record(ledger, Received(**fields, **kept, **syntax), originals).seq
     claim = analysis.claim(ledger, "engine", 60)
     assert claim is not None

@@ -29,6 +29,7 @@ class Office:
         self.seq, self.sha256 = analysed(
             self.ledger, self.spool, self.source, label_maps(8, 48, 64)
         )
+        self.wanted = WANTED
         self._keys = iter(range(100))
 
     def decide(self, decision: str, **changed: Any) -> dict[str, Any]:
@@ -47,7 +48,7 @@ class Office:
             geometry=Geometry.identity(48, 64).to_dict() if corrected else {},
             measures=some_measures(**changed) if corrected else {},
         )
-        return review.record(self.ledger, posted, WANTED)
+        return review.record(self.ledger, posted, self.wanted)
 
     def leave(self, *destinations: str) -> dict[tuple[str, str], Part10]:
         """Send everything that is due; return it by destination and kind."""

@@ -59,3 +59,9 @@ def all_proven_at(box: Box, name: str) -> bool:
 def problems_at(box: Box, name: str) -> str:
     rows = [row for loop in box.loops() for row in worklist.deliveries(box.ledger, loop["seq"])]
     return " ".join(row["problem"] for row in rows if row["destination"] == name)
+
+
+def introduce(server: Orthanc, box: Box) -> None:
+    """Tell a server that isn't started yet where the box listens."""
+    text = server.configuration.read_text()
+    server.configuration.write_text(text.replace('"Port": 104,', f'"Port": {box.dicom_port},'))

@@ -48,6 +48,30 @@ def test_a_note_names_what_was_sent_and_says_it_was_rejected(office, tmp_path):
     assert errors_of(path, "KeyObjectSelection") == []
 
 
+def test_a_note_takes_back_a_burned_in_overlay_too(tmp_path):
+    grey = {"SamplesPerPixel": 1, "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 8}
+    office = Office(
+        tmp_path,
+        **grey,
+        BitsStored=8,
+        HighBit=7,
+        PixelRepresentation=0,
+        PixelData=bytes(48 * 64 * 8),
+    )
+    office.wanted = [("usb", "overlay")]
+    office.decide("accepted")
+    (old,) = office.leave("usb").values()
+    office.decide("corrected")
+    sent = office.leave("usb")
+    assert list(sent) == [("usb", "rejection"), ("usb", "overlay")]
+    note = saved(sent["usb", "rejection"], tmp_path)
+    assert named(note) == {old.SOPInstanceUID}
+    assert errors_of(note, "KeyObjectSelection") == []
+    shown = pydicom.dcmread(saved(sent["usb", "overlay"], tmp_path))
+    assert shown.SOPInstanceUID != old.SOPInstanceUID
+    assert "corrected" in shown.SeriesDescription
+
+
 def test_a_destination_that_got_nothing_gets_no_note(office):
     office.decide("accepted")
     office.leave("usb")

@@ -1,6 +1,7 @@
 """The event stream: news at once, few threads, an end when the service stops."""
 
 import http.client
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from http import HTTPStatus
@@ -28,7 +29,7 @@ def stream(page: Page) -> Iterator[http.client.HTTPResponse]:
 
 def versions(answer: http.client.HTTPResponse) -> Iterator[int]:
     for line in answer:
-        if line.startswith(b"data: "):
+        if line.startswith(b"data: ") and line[6:7] != b"{":
             yield int(line[6:])
 
 
@@ -46,6 +47,21 @@ def test_a_stream_tells_of_a_loop_that_arrives(page: Page, arrive: Arrive) -> No
         before = next(heard)
         arrive(frames=1)
         assert next(heard) > before
+
+
+def test_a_change_is_told_with_what_a_page_needs_to_show_it(page: Page, arrive: Arrive) -> None:
+    with stream(page) as answer:
+        before = next(versions(answer))
+        seq = arrive(frames=1)["seq"]
+        told = (json.loads(line[6:]) for line in answer if line.startswith(b"data: {"))
+        part = next(part for part in told if any(seq in row["loops"] for row in part["studies"]))
+        assert part["since"] >= before
+        assert int(answer.readline() + answer.readline()[6:]) == part["version"]
+    study = next(row for row in part["studies"] if seq in row["loops"])
+    assert {"key", "digest", "cursor"} <= set(study)
+    assert "all" in study["shows"]
+    assert f'data-key="{study["key"]}"' in study["html"]
+    assert part["counts"]["all"] == page.get("/api/studies")["counts"]["all"]
 
 
 def test_one_user_has_so_many_streams_and_gets_them_back(box: Box) -> None:

@@ -1,5 +1,7 @@
 """The pages: who may see them, what they show, and what they never show."""
 
+import gzip
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from stat import S_IMODE
@@ -27,6 +29,34 @@ def test_data_is_refused_to_whoever_has_not_said_who_they_are(box: Box, path: st
     status, headers, _ = Page(box, initials="").ask(path)
     assert status == HTTPStatus.UNAUTHORIZED
     assert headers["Content-Type"] == "application/problem+json"
+
+
+def test_texts_come_packed_to_whoever_takes_that_and_are_the_same(page: Page) -> None:
+    for path in ("/", "/api/openapi.json"):
+        plain = page.ask(path)
+        assert "Content-Encoding" not in plain[1]
+        packed = page.ask(path, None, {"Accept-Encoding": "gzip, br"})
+        assert packed[1]["Content-Encoding"] == "gzip"
+        assert "Accept-Encoding" in packed[1]["Vary"]
+        assert len(packed[2]) < len(plain[2]) / 2
+        assert len(gzip.decompress(packed[2])) == len(plain[2])
+
+
+def test_the_pages_own_files_are_anybodys_and_stay_what_they_are(box: Box, page: Page) -> None:
+    text = page.ask("/")[2].decode()
+    found = re.search(r"/static/[0-9a-f]{12}/worklist\.js", text)
+    assert found is not None
+    status, headers, data = Page(box, initials="").ask(found.group())
+    assert status == HTTPStatus.OK
+    assert headers["Content-Type"] == "text/javascript"
+    assert "immutable" in headers["Cache-Control"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert b"EventSource" not in gzip.decompress(data)  # that is another one's
+    # The name of another release's file leads to this one's, not for good.
+    older = page.ask("/static/0123456789ab/worklist.js")
+    assert older[2] == data
+    assert older[1]["Cache-Control"] == "no-cache"
+    assert page.ask(found.group().replace("worklist.js", "../app.py"))[0] == HTTPStatus.NOT_FOUND
 
 
 def test_signing_in_leads_to_this_box_only(box: Box) -> None:

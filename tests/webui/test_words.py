@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from appliance.ledger import outbox
 from appliance.webui import words
 
 
@@ -24,6 +25,10 @@ def title(*rows: dict[str, Any]) -> str:
         ([row("seg", "proven"), row("sr", "queued")], "On its way to pacs."),
         ([row("seg", "unproven", problem="no reply")], "In pacs, which offers no proof."),
         ([row("seg", "withdrawn")], "Not sent to pacs: taken back before it left."),
+        (
+            [row("seg", "withdrawn", problem=outbox.REPLACED)],
+            "Not sent to pacs: the machine sent the loop again with other content first.",
+        ),
         ([row("seg", "proven"), row("seg", "withdrawn", 2)], "In pacs, proven."),
         (
             [row("seg", "proven"), row("rejection", "proven", 2)],

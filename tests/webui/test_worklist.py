@@ -184,6 +184,11 @@ def _loop(**changes: Any) -> dict[str, Any]:
     return {**loop, "review": None, "view": view, "analysis": analysis, **changes}
 
 
+def _review(**changes: Any) -> dict[str, Any]:
+    review = {"decision": "accepted", "analysis_id": 1, "view": "A4C", "reviewer": "AK"}
+    return {**review, **changes}
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -208,6 +213,10 @@ def _loop(**changes: Any) -> dict[str, Any]:
             ["contours uncertain"],
         ),
         (
+            {"analysis": {**_loop()["analysis"], "quality": {"damaged": [3]}}},
+            ["frames unreadable"],
+        ),
+        (
             {"state": "kept", "analysis": None},
             ["looks like A4C, but no heart was recognised"],
         ),
@@ -220,6 +229,24 @@ def test_what_needs_eyes_says_why(changes: dict[str, Any], said: list[str]) -> N
     assert attention.reasons(loop) == said
     if said:
         assert attention.needs_eyes(loop)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "not decided yet"),
+        ({"review": _review(analysis_id=0)}, "analysed anew since AK decided"),
+        ({"review": _review(view="A2C")}, "the view was changed since AK decided"),
+        ({"review": _review()}, ""),
+        ({"expert": {"by": "AK"}}, ""),
+        ({"view": {"view": "A4C", "source": "model", "certainty": 0.5}}, ""),
+        ({"state": "quarantined", "analysis": None}, ""),
+    ],
+)
+def test_where_nothing_stands_out_it_is_said_that_nobody_has_decided(
+    changes: dict[str, Any], said: str
+) -> None:
+    assert attention.undecided(_loop(**changes)) == said
 
 
 def test_a_change_reads_the_studies_it_touches_and_no_others(box: Box, arrive: Arrive) -> None:

@@ -1,5 +1,7 @@
 /** Everything that goes over the wire. */
 
+import { t } from './language.js';
+
 const RETRY_MS = 2000;
 const TRIES = 3; // of what the box answers with a failure of its own
 
@@ -29,12 +31,12 @@ async function request(url, options = {}) {
   try {
     response = await fetch(url, { credentials: 'same-origin', ...options });
   } catch {
-    throw new Problem('The box does not answer.', 0);
+    throw new Problem(t('The box does not answer.'), 0);
   }
   if (response.ok) return response;
   if (response.status === 401) location.reload();
   const problem = await response.json().catch(() => ({}));
-  throw new Problem(problem.detail ?? 'The box could not do that. Try again.', response.status);
+  throw new Problem(problem.detail ?? t('The box could not do that. Try again.'), response.status);
 }
 
 /**
@@ -61,7 +63,7 @@ export async function persist(action, tell = () => {}) {
 /** The rest of an answer; a connection cut in the middle of it is a Problem too. */
 function whole(reading) {
   return reading.catch(() => {
-    throw new Problem('The box does not answer.', 0);
+    throw new Problem(t('The box does not answer.'), 0);
   });
 }
 
@@ -125,7 +127,7 @@ class Bytes {
   async take(length) {
     while (this.#held < length) {
       const { value, done } = await whole(this.#reader.read());
-      if (done) throw new Problem('The loop did not arrive whole. Reload the page.', 0);
+      if (done) throw new Problem(t('The loop did not arrive whole. Reload the page.'), 0);
       this.#parts.push(value);
       this.#held += value.length;
     }

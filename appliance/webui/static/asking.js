@@ -1,22 +1,10 @@
-/** What is settled beside a decision: that an expert should look, and whose study it is. */
+/** What is settled beside a decision: whose study it is. */
 
-import { persist, post } from './api.js';
+import { post } from './api.js';
+import { n, t } from './language.js';
 import { make } from './panel.js';
 
 const byId = (id) => document.getElementById(id);
-
-/**
- * Lay the loop before an expert, however often the box must be asked.
- * @param {object} state the loop as the box describes it
- * @param {string} key made for this question
- * @param {() => void} onWait told before each new try
- * @returns {Promise<{said: string, next: string}>}
- */
-export function askExpert(state, key, onWait) {
-  const { newest_review } = state;
-  const body = { analysis_sha256: state.analysis.sha256, newest_review, key };
-  return persist(() => post(`/api/loops/${state.seq}/expert`, body), onWait);
-}
 
 /** The dialog of a study that tells of several patients. */
 export class Whose {
@@ -43,13 +31,17 @@ export class Whose {
     const rows = identities.map((who) =>
       make('li', {}, [make('b', { textContent: who.name, dir: 'auto' }), ` ${known(who)}: ${counted(who)}`]),
     );
-    byId('whose-said').replaceChildren(make('li', { textContent: capital(doubt) }), ...rows);
+    byId('whose-said').replaceChildren(make('li', { textContent: doubt }), ...rows);
     // Sent again as one other patient: that is to be confirmed, not chosen.
     const changed = identities.filter(({ loops }) => loops).length === 1;
-    const lead = ({ loops }) => (changed ? (loops ? 'Yes, it is' : 'No, it is') : 'Only');
+    const lead = (who) => {
+      const person = { person: `${who.name}, ${known(who)}` };
+      if (!changed) return t('Only {person}', person);
+      return who.loops ? t('Yes, it is {person}', person) : t('No, it is {person}', person);
+    };
     byId('whose-choices').replaceChildren(
-      ...identities.map((who) => this.#choice(`${lead(who)} ${who.name}, ${known(who)}`, who)),
-      this.#choice('All of them are one and the same person', null),
+      ...identities.map((who) => this.#choice(lead(who), who)),
+      this.#choice(t('All of them are one and the same person'), null),
     );
     byId('whose-dialog').showModal();
   }
@@ -77,14 +69,11 @@ export class Whose {
 }
 
 function known({ id, birth }) {
-  return `ID ${id || '(none)'}${birth ? `, born ${birth}` : ''}`;
+  const none = t('(none)');
+  const said = t('ID {id}', { id: id || none });
+  return birth ? [said, t('born {birth}', { birth })].join(', ') : said;
 }
 
 function counted({ loops }) {
-  if (!loops) return 'sent before';
-  return loops === 1 ? '1 loop' : `${loops} loops`;
-}
-
-function capital(text) {
-  return `${text.slice(0, 1).toUpperCase()}${text.slice(1)}`;
+  return loops ? n('1 loop', '{count} loops', loops) : t('sent before');
 }

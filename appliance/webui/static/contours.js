@@ -9,6 +9,7 @@ export class Contours {
   #values;
   #labels;
   #points;
+  #known = new Map();
 
   /**
    * @param {ArrayBuffer} buffer what the box sent
@@ -23,26 +24,34 @@ export class Contours {
     this.#values = new Int16Array(buffer, HEADER_BYTES);
   }
 
-  /** @returns {Contours} one with no contour in it */
-  static none() {
-    return new Contours(new ArrayBuffer(HEADER_BYTES), []);
-  }
-
   /**
    * @param {number} frame
-   * @returns {Map<number, Float32Array>} label to x, y, x, y… in source pixels; absent ones missing
+   * @returns {Map<number, Float32Array>} label to x, y, x, y… in source pixels; absent ones missing;
+   *   always the same, and never to be changed
    */
   at(frame) {
-    const found = new Map();
-    const size = 2 * this.#points;
-    this.#labels.forEach((label, place) => {
-      const start = (frame * this.#labels.length + place) * size;
-      if (frame >= this.frames || this.#values[start] === ABSENT) return;
-      const eighths = this.#values.subarray(start, start + size);
-      found.set(label, Float32Array.from(eighths, (value) => value / SUBPIXELS));
-    });
-    return found;
+    if (!this.#known.has(frame)) this.#known.set(frame, this.#read(frame));
+    return this.#known.get(frame);
   }
+
+  #read(frame) {
+    const size = 2 * this.#points;
+    const lines = this.#labels.map((_, place) => {
+      const start = (frame * this.#labels.length + place) * size;
+      return this.#values.subarray(start, start + size);
+    });
+    return read(frame < this.frames ? lines : [], this.#labels);
+  }
+}
+
+/**
+ * @param {ArrayLike<number>[]} lines of one frame, as they are packed
+ * @param {number[]} labels
+ * @returns {Map<number, Float32Array>} label to x, y, x, y… in source pixels; absent ones missing
+ */
+export function read(lines, labels) {
+  const there = lines.map((line, place) => [labels[place], line]).filter(([, line]) => line[0] !== ABSENT);
+  return new Map(there.map(([label, line]) => [label, Float32Array.from(line, (value) => value / SUBPIXELS)]));
 }
 
 /** How certain each point of the model's contours is: little-endian `ECQ1`, then uint8. */

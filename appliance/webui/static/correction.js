@@ -3,6 +3,7 @@
 import * as drafts from './drafts.js';
 import { Editor } from './editor.js';
 import { Keeper } from './keeping.js';
+import { n, t } from './language.js';
 import { HANDLE_EVERY } from './overlay.js';
 import { Sizes } from './sizes.js';
 
@@ -19,6 +20,7 @@ export class Correction {
   #may;
   #keeper;
   #picked = -1;
+  #left = null; // the editor and its steps, for who comes back to the same contours
 
   /**
    * @param {import('./view.js').View} view
@@ -63,8 +65,13 @@ export class Correction {
     view.player.pause();
     view.hide(false);
     this.base = view.shown;
-    view.editor = new Editor((frame) => view.contoursAt(frame, this.base.id), view.state);
-    if (draft?.base === this.base.id) view.editor.restore(draft);
+    const { id } = this.base;
+    const of = `${view.state.analysis.sha256} ${id}`;
+    if (this.#left?.of !== of) {
+      this.#left = { of, editor: new Editor((frame) => view.contoursAt(frame, id), view.state) };
+      if (draft?.base === id) this.#left.editor.restore(draft);
+    }
+    view.editor = this.#left.editor;
     document.body.classList.add('correcting');
     this.choose(this.tool);
     this.#changed(draft === null);
@@ -88,7 +95,7 @@ export class Correction {
     if (!this.changed) this.leave();
     else if (length < 2) this.#clear();
     else {
-      byId('back-title').textContent = `Take back the drawings on ${length} frames?`;
+      byId('back-title').textContent = t('Take back the drawings on {length} frames?', { length });
       byId('back-dialog').showModal();
     }
   }
@@ -349,17 +356,18 @@ export class Correction {
     for (const id of ['set-ed', 'set-es', 'back-out']) byId(id).disabled = !may;
     byId('undo').disabled = !may || !editor.canUndo;
     byId('redo').disabled = !may || !editor.canRedo;
-    byId('back-out').textContent = editor.changed ? 'Take all back' : 'Leave';
+    byId('back-out').textContent = editor.changed ? t('Take all back') : t('Leave');
     byId('reset').disabled = !may || !frames.includes(player.frame);
     byId('spread').disabled = !may || !keys.includes(player.frame);
     byId('between').disabled = !may || keys.length < 2 || keys.at(-1) - keys[0] < keys.length;
-    byId('changed').textContent = editor.changed ? this.#told(frames.length) : 'Nothing changed yet.';
+    byId('changed').textContent = editor.changed ? this.#told(frames.length) : t('Nothing changed yet.');
   }
 
   #told(count) {
-    const changed = count === 1 ? '1 frame changed. ' : `${count} frames changed. `;
-    if (this.boxed) return `${changed}Kept on the box until you save.`;
-    return changed + (this.kept ? 'Kept on this tablet until you save.' : 'Not kept: save soon.');
+    const here = this.kept ? t('Kept on this tablet until you save.') : t('Not kept: save soon.');
+    const kept = this.boxed ? t('Kept on the box until you save.') : here;
+    const changed = n('1 frame changed.', '{count} frames changed.', count);
+    return `${changed} ${kept}`;
   }
 
   #wire() {

@@ -1,5 +1,7 @@
 /** The ventricle's area over time: what the loop shows at a glance, and the scrubber. */
 
+import { t } from './language.js';
+
 const PAD = { left: 12, right: 12, top: 22, bottom: 28 };
 const STRIP = 10; // CSS pixels below the line: how uncertain each frame's contours are
 const FULL = 0.5; // of a frame's contours uncertain fills it
@@ -12,6 +14,7 @@ export class Curve {
   #lines;
   #head;
   #frame = 0;
+  #range = [0, 1];
   #data = { values: [], frames: 1, marks: {}, beats: [], corrected: [], doubts: [], unit: '' };
 
   /**
@@ -45,6 +48,8 @@ export class Curve {
    */
   set(data) {
     this.#data = data;
+    const known = data.values.filter((item) => typeof item === 'number');
+    this.#range = [Math.min(...known), Math.max(...known)];
     this.#drawLines();
     this.at(this.#frame);
   }
@@ -64,8 +69,11 @@ export class Curve {
     if (typeof value === 'number') dot(context, x, this.#y(value), 5, '#fff');
     this.slider.setAttribute('aria-valuenow', String(frame + 1));
     const share = Math.round(100 * (this.#data.doubts[frame] ?? 0));
-    const doubt = share ? `, ${share} % of its contours uncertain` : '';
-    this.slider.setAttribute('aria-valuetext', `Frame ${frame + 1} of ${this.#data.frames}${doubt}`);
+    const told = { number: frame + 1, frames: this.#data.frames, share };
+    const text = share
+      ? t('Frame {number} of {frames}, {share} % of its contours uncertain', told)
+      : t('Frame {number} of {frames}', told);
+    this.slider.setAttribute('aria-valuetext', text);
   }
 
   #fit() {
@@ -90,8 +98,7 @@ export class Curve {
   }
 
   #y(value) {
-    const known = this.#data.values.filter((item) => typeof item === 'number');
-    const [low, high] = [Math.min(...known), Math.max(...known)];
+    const [low, high] = this.#range;
     const height = this.slider.clientHeight - PAD.top - PAD.bottom;
     return PAD.top + height * (1 - (value - low) / Math.max(high - low, 1e-6));
   }
@@ -109,10 +116,10 @@ export class Curve {
     this.#drawCorrected(context);
     context.fillStyle = COLOURS.quiet;
     context.textAlign = 'right';
-    context.fillText(`LV area ${this.#data.unit}`.trim(), width - PAD.right, height - 4);
+    context.fillText(t('LV area {unit}', this.#data).trim(), width - PAD.right, height - 4);
     context.textAlign = 'left';
     if (this.#data.doubts.some((share) => barOf(share) >= LEAST)) {
-      context.fillText('▮ uncertain', PAD.left, height - 4);
+      context.fillText(`▮ ${t('uncertain')}`, PAD.left, height - 4);
     }
   }
 
@@ -154,8 +161,8 @@ export class Curve {
       this.#tick(context, beat.ed, '', COLOURS.quiet);
       this.#tick(context, beat.es, '', COLOURS.quiet);
     }
-    if (marks.ed !== undefined) this.#tick(context, marks.ed, 'ED', COLOURS.text);
-    if (marks.es !== undefined) this.#tick(context, marks.es, 'ES', COLOURS.text);
+    if (marks.ed !== undefined) this.#tick(context, marks.ed, t('ED'), COLOURS.text);
+    if (marks.es !== undefined) this.#tick(context, marks.es, t('ES'), COLOURS.text);
   }
 
   #tick(context, frame, word, colour) {

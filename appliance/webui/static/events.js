@@ -16,8 +16,9 @@ const AGAIN_MS = 15_000; // between two tries to open a stream that the box refu
  * each, and a browser six connections for all its tabs.
  * @param {(version: number) => void} hear called with each version, also one known already
  * @param {(link: Link, since: Date) => void} tell called when the link becomes another
+ * @param {(part: object) => void} take called with what has changed, before the version it makes
  */
-export function listen(hear, tell) {
+export function listen(hear, tell, take) {
   let link = 'live';
   let source = null;
   let opened = -AGAIN_MS;
@@ -43,6 +44,7 @@ export function listen(hear, tell) {
       become('live');
       hear(Number(data));
     };
+    source.addEventListener('news', ({ data }) => take(JSON.parse(data)));
     source.onerror = () => {
       close();
       look();

@@ -1,6 +1,7 @@
 /** Files dropped on the list, or chosen, sent to the box one after the other. */
 
 import { pause } from './api.js';
+import { t } from './language.js';
 
 const RETRY_MS = 3000;
 const TRIES = 5; // of a file that the box can't take just now
@@ -55,14 +56,14 @@ async function take(item, progress) {
   try {
     file = await item.file();
   } catch {
-    return { ok: false, words: 'This tablet could not read the file.' };
+    return { ok: false, words: t('This tablet could not read the file.') };
   }
   for (let tries = 1; ; tries += 1) {
     const { status, answer } = await send(file, progress);
     if (status === 401) location.reload();
     if (status === 200 || status === 201) return { ok: true, words: answer.said, url: answer.url };
     if (tries === TRIES || (status !== 0 && status !== BUSY)) {
-      return { ok: false, words: answer.detail ?? 'The box does not answer: the file was not kept.' };
+      return { ok: false, words: answer.detail ?? t('The box does not answer: the file was not kept.') };
     }
     progress(0);
     await pause(RETRY_MS);
@@ -70,9 +71,10 @@ async function take(item, progress) {
 }
 
 function tell(share = 0) {
-  const bad = failed ? ` ${failed} could not be imported.` : '';
-  const now = sending ? `Importing file ${done + 1} of ${total}: ${Math.round(100 * share)} %.` : `${total - failed} of ${total} imported.`;
-  said.textContent = now + bad;
+  const bad = failed ? t('{failed} could not be imported.', { failed }) : '';
+  const numbers = { number: done + 1, total, share: Math.round(100 * share), good: total - failed };
+  const now = sending ? t('Importing file {number} of {total}: {share} %.', numbers) : t('{good} of {total} imported.', numbers);
+  said.textContent = `${now} ${bad}`.trim();
 }
 
 /** One line for each file; the oldest that went well make room. */
@@ -169,7 +171,7 @@ for (const id of ['files', 'folder']) {
 }
 document.getElementById('import').addEventListener('click', () => {
   panel.hidden = false;
-  if (!total) said.textContent = 'Choose DICOM files, or drop files and folders anywhere on this page.';
+  if (!total) said.textContent = t('Choose DICOM files, or drop files and folders anywhere on this page.');
   document.getElementById('files').click();
 });
 document.getElementById('imports-folder').addEventListener('click', () => document.getElementById('folder').click());

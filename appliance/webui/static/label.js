@@ -1,6 +1,7 @@
 /** The view's label: shown in the header, changed in a dialog. */
 
 import { post } from './api.js';
+import { t } from './language.js';
 import { make } from './panel.js';
 
 const byId = (id) => document.getElementById(id);
@@ -27,7 +28,7 @@ export class Label {
     byId('view').hidden = !view;
     byId('view').textContent = view?.word ?? '';
     byId('view').disabled = !view?.changeable || Boolean(this.#view.editor);
-    byId('view').setAttribute('aria-label', `View: ${view?.word ?? ''}. Change it`);
+    byId('view').setAttribute('aria-label', t('View: {word}. Change it', view ?? {}));
     byId('view').classList.toggle('attention', view?.word.endsWith('?') ?? false);
   }
 

@@ -98,7 +98,9 @@ function look() {
 }
 
 for (const kind of TOUCHES) addEventListener(kind, touch, { capture: true, passive: true });
-addEventListener('pointermove', (event) => event.buttons && touch(event), { passive: true });
+addEventListener('pointermove', (event) => {
+  if (event.buttons && Date.now() - here > LOOK_MS) touch(event); // a stroke has a hundred a second
+}, { passive: true });
 addEventListener('keydown', (event) => {
   const plain = !event.ctrlKey && !event.metaKey && !event.altKey;
   if (!plain || event.key.toLowerCase() !== 'l' || event.target.matches('input, textarea')) return;

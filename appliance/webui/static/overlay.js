@@ -15,6 +15,8 @@ export const HANDLE_EVERY = 4;
 
 /** Lays image and overlay over each other and draws contours in source coordinates. */
 export class Overlay {
+  #still;
+  #hand = null;
   #context;
   #images;
   #place = { left: 0, top: 0, x: 1, y: 1, ratio: 1 };
@@ -28,7 +30,7 @@ export class Overlay {
    *   over its width
    */
   constructor(stage, images, overlay, size) {
-    this.#context = overlay.getContext('2d');
+    this.#context = this.#still = overlay.getContext('2d');
     this.#images = images;
     this.stage = stage;
     this.size = size;
@@ -62,14 +64,41 @@ export class Overlay {
       style.height = `${shown.height}px`;
     }
     const ratio = window.devicePixelRatio || 1;
-    const { canvas } = this.#context;
-    const [across, down] = [Math.round(width * ratio), Math.round(height * ratio)];
-    if (canvas.width !== across || canvas.height !== down) {
-      canvas.width = across;
-      canvas.height = down;
-    }
     this.#place = { left, top, x: scale, y: scale * aspect, ratio };
+    this.#spread(this.#still.canvas);
+    if (this.#hand) this.#spread(this.#hand.canvas);
     this.draw(this.scene);
+  }
+
+  /** Give a canvas as many pixels as it covers; one that has them keeps what is on it. */
+  #spread(canvas) {
+    const { clientWidth, clientHeight } = this.stage;
+    const size = [clientWidth, clientHeight].map((side) => Math.round(side * this.#place.ratio));
+    if (canvas.width !== size[0] || canvas.height !== size[1]) [canvas.width, canvas.height] = size;
+  }
+
+  /**
+   * Choose what is drawn on. Under a finger it is a canvas of its own, which waits for no frame of
+   * the page, and has the browser hand over each move at once. Beside a picture that plays it would
+   * be ahead of it.
+   * @param {boolean} held
+   */
+  #choose(held) {
+    if (held === Boolean(this.#hand)) return;
+    const { canvas } = this.#still;
+    if (held) {
+      const above = document.createElement('canvas');
+      above.id = 'hand';
+      above.ariaHidden = 'true';
+      this.#spread(above);
+      canvas.after(above);
+      this.#context = this.#hand = above.getContext('2d', { desynchronized: true });
+      this.#still.clearRect(0, 0, canvas.width, canvas.height);
+    } else {
+      this.#hand.canvas.remove();
+      this.#hand = null;
+      this.#context = this.#still;
+    }
   }
 
   /** The image never leaves the stage: it is moved as far as it juts out. */
@@ -132,6 +161,7 @@ export class Overlay {
    * @param {{points: Float32Array, colour: string, certain?: Uint8Array}[]} scene.shapes contours,
    *   filled and lined; dashed where they are not certain
    * @param {{points: Float32Array, colour: string}[]} [scene.under] thin dashed lines
+   * @param {boolean} [scene.held] whether a finger may draw, and nothing plays
    * @param {boolean} [scene.handles] whether points to grab are shown
    * @param {[number, number] | null} [scene.grabbed] the point under the finger
    * @param {number[]} [scene.trace] what a finger draws freehand, x, y, x, y…
@@ -140,6 +170,7 @@ export class Overlay {
    */
   draw(scene) {
     this.scene = scene;
+    this.#choose(Boolean(scene.held));
     const context = this.#context;
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, context.canvas.width, context.canvas.height);

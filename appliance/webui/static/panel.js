@@ -1,5 +1,7 @@
 /** The quiet parts: numbers with their reasons, annotations, deliveries, the rail of loops. */
 
+import { t } from './language.js';
+
 /**
  * @param {string} tag
  * @param {Record<string, any>} [properties] set on the element; `data` goes to its dataset
@@ -29,7 +31,7 @@ function sign(sign) {
  */
 export function numbers(section, { ef, spread, volumes, lines, why }, note) {
   const rows = [
-    make('h2', { textContent: 'EF' }),
+    make('h2', { textContent: t('EF') }),
     make('p', { className: 'ef' }, [ef, make('small', { textContent: spread })]),
   ];
   if (volumes.length) {
@@ -49,8 +51,8 @@ export function numbers(section, { ef, spread, volumes, lines, why }, note) {
 export function beside(section, { biplane, earlier }) {
   const rows = [];
   if (biplane?.ef) {
-    const line = [`EF ${biplane.ef}`, ...biplane.volumes].join(' · ');
-    rows.push(make('p', { id: 'biplane' }, [make('b', { textContent: 'Biplane' }), ` ${line} `]));
+    const line = [t('EF {value}', { value: biplane.ef }), ...biplane.volumes].join(' · ');
+    rows.push(make('p', { id: 'biplane' }, [make('b', { textContent: t('Biplane') }), ` ${line} `]));
     rows.at(-1).append(make('span', { className: 'quiet small', textContent: biplane.with }));
   }
   for (const text of biplane?.why ?? []) {
@@ -95,8 +97,8 @@ export function annotations(list, told, shown, onShow, onUndo) {
  * @returns {HTMLElement}
  */
 function undoButton({ title }, onUndo) {
-  const attributes = { 'aria-label': `Undo: ${title}` };
-  const button = make('button', { id: 'undo-decision', textContent: 'Undo', attributes });
+  const attributes = { 'aria-label': t('Undo: {title}', { title }) };
+  const button = make('button', { id: 'undo-decision', textContent: t('Undo'), attributes });
   button.addEventListener('click', onUndo);
   return button;
 }
@@ -137,7 +139,7 @@ export function rail(nav, loops, here) {
       : make('span', { className: 'blank' });
     const status = make('span', { className: loop.status.tone }, [sign(loop.status.sign)]);
     status.append(make('span', { className: 'unseen', textContent: loop.status.word }));
-    const line = make('span', { className: 'line' }, [`loop ${loop.number}`, status]);
+    const line = make('span', { className: 'line' }, [t('loop {number}', loop), status]);
     const link = make('a', { href: loop.url, data: { seq: loop.seq } }, [picture, line]);
     if (loop.seq === here) link.setAttribute('aria-current', 'page');
     return link;

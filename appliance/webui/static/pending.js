@@ -1,4 +1,4 @@
-/** Decisions the box hasn't answered yet, kept on this tablet until it has. No names. */
+/** What was decided or asked and the box hasn't answered yet, kept on this tablet until it has. No names. */
 
 import { Problem, post } from './api.js';
 
@@ -10,6 +10,7 @@ const UNANSWERED = [0, 400, 401, 403];
  * @typedef {object} Pending
  * @property {number} seq of the loop
  * @property {string} reviewer initials of who decided: nobody else's session may send it
+ * @property {'reviews' | 'expert'} [path] a decision, or a question to an expert
  * @property {object} body what is posted, with its key: a repeat is harmless. The patient stands
  *   in it as a keyed hash
  */
@@ -43,18 +44,19 @@ export function all() {
 }
 
 /**
- * Send a decision once; it is forgotten as soon as the box has answered.
+ * Send it once; it is forgotten as soon as the box has taken it or said no.
  * @param {Pending} pending
  * @returns {Promise<any>} the box's answer
  */
 export async function send(pending) {
   try {
-    const answer = await post(`/api/loops/${pending.seq}/reviews`, pending.body);
+    const answer = await post(`/api/loops/${pending.seq}/${pending.path ?? 'reviews'}`, pending.body);
     forget(pending);
     return answer;
   } catch (problem) {
     if (!(problem instanceof Problem)) throw problem;
-    if (!UNANSWERED.includes(problem.status)) forget(pending);
+    // A box in trouble may have taken it or not: a repeat does no harm.
+    if (problem.status < 500 && !UNANSWERED.includes(problem.status)) forget(pending);
     throw problem;
   }
 }

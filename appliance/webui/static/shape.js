@@ -81,18 +81,21 @@ export function nearest(lines, x, y) {
  *   which point and the next, how far from the one to the other, how far away
  */
 export function project(points, x, y) {
-  const count = points.length / 2;
-  const found = { index: 0, t: 0, distance: Infinity };
-  for (let i = 0; i < count; i += 1) {
-    const j = (i + 1) % count;
-    const [ax, ay] = [points[2 * i], points[2 * i + 1]];
-    const [bx, by] = [points[2 * j] - ax, points[2 * j + 1] - ay];
+  // Twenty thousand times for each measure while a finger moves: nothing is allocated on the way.
+  const size = points.length;
+  let [index, t, least] = [0, 0, Infinity];
+  for (let i = 0; i < size; i += 2) {
+    const j = i + 2 < size ? i + 2 : 0;
+    const bx = points[j] - points[i];
+    const by = points[j + 1] - points[i + 1];
+    const dx = x - points[i];
+    const dy = y - points[i + 1];
     const square = bx * bx + by * by;
-    const t = square ? Math.min(1, Math.max(0, ((x - ax) * bx + (y - ay) * by) / square)) : 0;
-    const distance = Math.hypot(x - ax - t * bx, y - ay - t * by);
-    if (distance < found.distance) Object.assign(found, { index: i, t, distance });
+    const share = square ? Math.min(1, Math.max(0, (dx * bx + dy * by) / square)) : 0;
+    const away = (dx - share * bx) ** 2 + (dy - share * by) ** 2;
+    if (away < least) [index, t, least] = [i / 2, share, away];
   }
-  return found;
+  return { index, t, distance: Math.sqrt(least) };
 }
 
 /**

@@ -6,6 +6,7 @@
  */
 
 import { area } from './contours.js';
+import { t } from './language.js';
 import { along, project, resample } from './shape.js';
 
 const [LV, MYOCARDIUM, LA] = [1, 2, 3];
@@ -25,6 +26,7 @@ export class Sizes {
   #aspect;
   #model;
   #known = new Map();
+  #drawn = new Map();
 
   /**
    * @param {object} analysis as the box describes it: `sizes`, `mm_per_px`
@@ -55,13 +57,13 @@ export class Sizes {
       spread: '',
       lines: [shown.lines[0] ?? ''],
       volumes: scale ? volumes(diastole, systole, scale ** 3 / 1000) : [],
-      why: ef === null ? ['No EF with these contours.'] : shown.why,
+      why: ef === null ? [t('No EF with these contours.')] : shown.why,
     };
   }
 
   /** A frame's heart as drawn, by the box's measure of the model's. */
   #frame(frame, lines) {
-    const found = heart(lines, this.#aspect);
+    const found = this.#measured(frame, lines);
     const size = this.#analysis.sizes[frame];
     if (!size) return { ...found, cut: false, laCut: false };
     const [volume, atrium, cut, laCut] = size;
@@ -73,6 +75,14 @@ export class Sizes {
       cut: Boolean(cut),
       laCut: Boolean(laCut),
     };
+  }
+
+  /** One of the two frames is not under the finger. */
+  #measured(frame, lines) {
+    const before = this.#drawn.get(frame);
+    const same = before?.lines.size === lines.size && [...lines].every(([label, line]) => before.lines.get(label) === line);
+    if (!same) this.#drawn.set(frame, { lines, found: heart(lines, this.#aspect) });
+    return this.#drawn.get(frame).found;
   }
 
   #modelled(frame) {
@@ -91,11 +101,11 @@ function ejection(diastole, systole) {
 
 function volumes(diastole, systole, ml) {
   const found = [
-    ['EDV', diastole.volume],
-    ['ESV', systole.volume],
-    ['SV', diastole.volume - systole.volume],
+    [t('EDV'), diastole.volume],
+    [t('ESV'), systole.volume],
+    [t('SV'), diastole.volume - systole.volume],
   ];
-  if (systole.atrium && !systole.laCut) found.push(['LA', systole.atrium]);
+  if (systole.atrium && !systole.laCut) found.push([t('LA'), systole.atrium]);
   return found.map(([name, value]) => `${name}${NBSP}${(value * ml).toFixed(0)}${NBSP}ml`);
 }
 

@@ -1,8 +1,9 @@
 /** What is on the screen: one frame, one annotation, and the places that tell about them. */
 
 import { getBytes, persist } from './api.js';
-import { Certainty, Contours } from './contours.js';
+import { Certainty, Contours, read } from './contours.js';
 import { Curve } from './curve.js';
+import { t } from './language.js';
 import { CERTAIN, Overlay } from './overlay.js';
 import * as panel from './panel.js';
 import { Player } from './player.js';
@@ -10,7 +11,7 @@ import { Player } from './player.js';
 const byId = (id) => document.getElementById(id);
 const SPEEDS = [1, 0.5, 0.25];
 const SPEED_WORDS = { 1: '1×', 0.5: '½×', 0.25: '¼×' };
-const FOLLOWS_MS = 50; // numbers follow a finger so often: faster nobody reads
+const FOLLOWS_MS = 100; // numbers follow a finger so often: faster nobody reads
 
 /** The viewer without its decisions. */
 export class View {
@@ -19,6 +20,7 @@ export class View {
   #begin;
   #doubts = [];
   #sizes = null;
+  #first = null;
   #follows = 0;
 
   /** @param {object} state the loop as the box describes it */
@@ -52,6 +54,10 @@ export class View {
       onState: () => this.#tellPlaying(),
     });
     this.#shown = this.latest;
+    if (state.first) {
+      const labels = this.structures.map(({ label }) => label);
+      this.#first = { id: this.#shown, lines: read(state.first, labels) };
+    }
     this.tell();
   }
 
@@ -82,7 +88,7 @@ export class View {
   async renew(state) {
     const followed = this.#shown === this.latest;
     this.state = state;
-    this.#sizes = null;
+    this.#sizes = this.#first = null;
     if (followed && !this.editor) this.#shown = this.latest;
     for (const id of [...this.#contours.keys()]) {
       const known = state.annotations.find((item) => item.id === id);
@@ -124,7 +130,8 @@ export class View {
    * @returns {Map<number, Float32Array>} its contours, as far as they have come
    */
   contoursAt(frame, id = this.#shown) {
-    return this.#contours.get(id)?.contours.at(frame) ?? new Map();
+    const come = this.#contours.get(id)?.contours.at(frame);
+    return come ?? (frame === 0 && id === this.#first?.id ? this.#first.lines : new Map());
   }
 
   /** Show the picture beside the contours too, where two panes are open. */
@@ -149,6 +156,7 @@ export class View {
     this.overlay.draw({
       shapes: this.hidden ? [] : this.#doubted(standing, frame),
       under: this.hidden || !this.modelLine ? [] : this.#under(frame),
+      held: Boolean(this.editor) && !this.player.playing,
       handles: Boolean(this.editor),
       grabbed: this.editor?.grabbed ?? this.picked,
       trace: this.editor?.trace,
@@ -182,7 +190,7 @@ export class View {
     this.#sizes ??= this.measures(state, (frame) => this.contoursAt(frame, 'model'));
     const marks = { ...shown.marks, ...editor.marks };
     const numbers = this.#sizes.numbers(marks, (frame) => editor.at(frame), shown.numbers);
-    panel.numbers(place, numbers, 'As drawn. Measured by the box when you save.');
+    panel.numbers(place, numbers, t('As drawn. Measured by the box when you save.'));
   }
 
   /** Write every word and number anew. */
@@ -197,6 +205,7 @@ export class View {
     panel.annotations(byId('annotations'), state.annotations, this.#shown, show, undo);
     panel.deliveries(byId('deliveries'), state.deliveries);
     panel.legend(byId('legend'), this.structures);
+    byId('legend').hidden = !this.editor && !state.analysis?.legend;
     this.overlay.mmPerPx = state.analysis?.mm_per_px ?? null;
     this.#tellNumbers();
     panel.beside(byId('beside'), shown ? state.beside : { earlier: [] });
@@ -212,16 +221,18 @@ export class View {
   #tellCurve() {
     const { shown, editor, state } = this;
     const cavity = state.analysis?.cavity;
-    const values = (shown?.curve ?? []).map((value, frame) =>
-      value === null || !editor ? value : value * editor.growth(frame, cavity),
-    );
+    const values = [...(shown?.curve ?? [])];
+    const corrected = new Set(this.#corrected);
+    for (const frame of editor?.frames ?? []) {
+      if (typeof values[frame] === 'number') values[frame] *= editor.growth(frame, cavity);
+    }
     this.curve.set({
       values,
       frames: state.frames,
       marks: { ...shown?.marks, ...editor?.marks },
       beats: shown?.beats ?? [],
-      corrected: this.#corrected,
-      doubts: this.#doubts.map((share, frame) => (this.#corrected.includes(frame) ? 0 : share)),
+      corrected: [...corrected],
+      doubts: this.#doubts.map((share, frame) => (corrected.has(frame) ? 0 : share)),
       looped: this.player?.range,
       unit: shown?.unit ?? '',
     });
@@ -311,7 +322,7 @@ export class View {
     byId('at').textContent = `${frame + 1} / ${this.state.frames}`;
     document.body.dataset.frame = String(frame);
     document.body.dataset.dropped = String(this.player.dropped);
-    if (!this.player.readable) byId('words').textContent = 'This frame can’t be read.';
+    if (!this.player.readable) byId('words').textContent = t('This frame can’t be read.');
     else byId('words').textContent = this.player.playing ? this.state.words : this.#wordsAt(frame);
   }
 
@@ -324,8 +335,9 @@ export class View {
     const { playing } = this.player;
     const [sign, word] = byId('play').children;
     sign.textContent = playing ? '❚❚' : '▶';
-    word.textContent = playing ? 'Pause' : 'Play';
+    word.textContent = playing ? t('Pause') : t('Play');
     document.body.dataset.playing = String(playing);
+    if (this.editor) this.drawContours(); // on the other canvas
   }
 }
 

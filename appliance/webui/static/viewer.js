@@ -1,11 +1,12 @@
 /** The viewer's page: loads a loop, listens to fingers and keys, and sends the decision. */
 
 import { getJSON, pause, persist } from './api.js';
-import { Whose, askExpert } from './asking.js';
+import { Whose } from './asking.js';
 import { Correction } from './correction.js';
 import * as drafts from './drafts.js';
 import * as keys from './keys.js';
 import { Label } from './label.js';
+import { t } from './language.js';
 import { Looking } from './looking.js';
 import { make } from './panel.js';
 import * as pending from './pending.js';
@@ -66,11 +67,11 @@ function mayCorrect() {
 /** @returns {string} what a tap on the primary button does, in its words */
 function acceptWords() {
   const { shown, latest, state } = view;
-  if (view.hidden) return 'Show contours';
-  if (correction.changed) return 'Save and accept';
+  if (view.hidden) return t('Show contours');
+  if (correction.changed) return t('Save and accept');
   const standing = state.annotations.find(({ id }) => id === latest);
-  if (standing?.decision !== 'corrected' || shown.id === latest) return 'Accept';
-  return shown.decision === 'corrected' ? 'Accept this one' : 'Accept the model’s';
+  if (standing?.decision !== 'corrected' || shown.id === latest) return t('Accept');
+  return shown.decision === 'corrected' ? t('Accept this one') : t('Accept the model’s');
 }
 
 /** Why nothing can be accepted here, with the way to the newer loop where there is one. */
@@ -101,7 +102,7 @@ function tellActions() {
   whose.tell();
   looking.tell();
   if (sending) return; // what becomes of it is said there
-  if (correction.changed) say('● not saved yet', 'attention');
+  if (correction.changed) say(`● ${t('not saved yet')}`, 'attention');
   else if (state.newer && !state.newest_review) say(''); // said where the way to it is
   else say(`${state.status.sign} ${state.status.word}`, state.status.tone);
 }
@@ -120,33 +121,38 @@ function decide(decision, more = {}) {
     patient: state.patient.key, // what waits on the tablet names nobody
     newest_review: state.newest_review,
     view: state.view?.view ?? '',
-    key: newKey(),
     ...more,
   };
   correction.decided();
-  const decided = { seq: state.seq, reviewer: document.body.dataset.reviewer, body };
+  send('reviews', body);
+}
+
+/** Keep it on the tablet, and bring it to the box. */
+function send(path, body) {
+  const { reviewer } = document.body.dataset;
+  const decided = { seq: view.state.seq, reviewer, path, body: { ...body, key: newKey() } };
   pending.keep(decided);
   deliver(decided);
 }
 
 /**
- * Send a decision until the box has answered; nothing can be changed meanwhile.
+ * Send a decision, or a question, until the box has answered; nothing can be changed meanwhile.
  * @param {import('./pending.js').Pending} decided
  * @param {boolean} [stay] don't go on to the next loop: it was decided on an earlier visit
  */
 async function deliver(decided, stay = false) {
   sending = true;
   complain('');
-  say('● being sent', 'attention');
+  say(`● ${t('being sent')}`, 'attention');
   tellActions();
   try {
-    const unsent = () => say('● kept here, not yet on the box', 'attention');
+    const unsent = () => say(`● ${t('kept here, not yet on the box')}`, 'attention');
     const answer = await persist(() => pending.send(decided), unsent);
     if (decided.body.decision === 'undone') return await settle('');
     say(answer.said, 'good');
-    drafts.store(decided.body.analysis_sha256, null);
+    if (decided.body.decision) drafts.store(decided.body.analysis_sha256, null);
     if (stay) return await settle('');
-    document.body.dataset.decided = decided.body.decision;
+    document.body.dataset.decided = decided.body.decision ?? 'unsure';
     location.assign(answer.next);
   } catch (problem) {
     await settle(problem.message);
@@ -163,8 +169,7 @@ async function settle(sentence) {
     tellActions();
   }
   if (!sentence) return;
-  const kept = correction.changed ? ' Your correction is kept.' : '';
-  complain(`${sentence}${kept}`);
+  complain(correction.changed ? `${sentence} ${t('Your correction is kept.')}` : sentence);
 }
 
 /**
@@ -182,21 +187,10 @@ async function sayView(sent) {
 }
 
 /** Lay the loop before an expert and go on. */
-async function unsure() {
+function unsure() {
   if (byId('unsure').disabled) return;
-  sending = true;
-  complain('');
-  say('● being sent', 'attention');
-  tellActions();
-  try {
-    const unsent = () => say('● kept here, not yet on the box', 'attention');
-    const answer = await askExpert(view.state, newKey(), unsent);
-    say(answer.said, 'good');
-    document.body.dataset.decided = 'unsure';
-    location.assign(answer.next);
-  } catch (problem) {
-    await settle(problem.message);
-  }
+  const { analysis, newest_review } = view.state;
+  send('expert', { analysis_sha256: analysis.sha256, newest_review });
 }
 
 /** crypto.randomUUID needs a secure context, which http to another machine is not. */
@@ -342,9 +336,9 @@ async function refresh() {
   const decided = state.newest_review !== view.state.newest_review;
   if (view.editor && state.analysis?.sha256 !== view.state.analysis?.sha256) {
     correction.leave();
-    complain('The loop was analysed anew: look at the new contours first.');
+    complain(t('The loop was analysed anew: look at the new contours first.'));
   } else if (decided && !sending) {
-    complain(`Decided meanwhile: ${state.status.word}.`);
+    complain(t('Decided meanwhile: {word}.', state.status));
     hold();
   }
   await view.renew(state);

@@ -1,9 +1,10 @@
 /** The worklist, kept current without moving what a finger is about to touch. */
 
-import { getJSON, persist } from './api.js';
+import { getJSON, pause, persist } from './api.js';
 import * as drafts from './drafts.js';
 import { listen } from './events.js';
 import './importing.js';
+import { n, t } from './language.js';
 import * as pending from './pending.js';
 
 const CALM_MS = 2000; // after this long without a touch, rows may move
@@ -51,7 +52,9 @@ function ask(wanted) {
  * @returns {HTMLElement}
  */
 function element(html) {
-  return new DOMParser().parseFromString(html, 'text/html').body.firstElementChild;
+  const made = document.createElement('template');
+  made.innerHTML = html;
+  return made.content.firstElementChild;
 }
 
 const rows = () => [...list.querySelectorAll('.study')];
@@ -77,8 +80,12 @@ function close() {
 /** @param {HTMLElement[]} fresh every row in the order shown */
 function reorder(fresh) {
   const standing = new Set(rows().map((row) => row.dataset.key));
-  for (const row of fresh) row.classList.toggle('arrived', !standing.has(row.dataset.key));
-  list.replaceChildren(...fresh);
+  const staying = new Set(fresh);
+  for (const row of rows()) if (!staying.has(row)) row.remove();
+  for (const [place, row] of fresh.entries()) {
+    row.classList.toggle('arrived', !standing.has(row.dataset.key));
+    if (list.children[place] !== row) list.insertBefore(row, list.children[place] ?? null);
+  }
   news.replaceChildren();
   waiting = null;
   close();
@@ -104,7 +111,7 @@ function announce() {
   const count = seqs(waiting).filter((seq) => !standing.has(seq)).length;
   if (!count || news.querySelector('button')?.dataset.count === String(count)) return;
   const button = document.createElement('button');
-  button.textContent = count === 1 ? '1 new loop: show it' : `${count} new loops: show them`;
+  button.textContent = n('1 new loop: show it', '{count} new loops: show them', count);
   button.dataset.count = String(count);
   button.addEventListener('click', () => {
     reorder(waiting);
@@ -127,11 +134,36 @@ async function refresh() {
     for (const study of studies) fetched.set(study.key, element(study.html));
   }
   const fresh = part.studies.map(({ key }) => fetched.get(key) ?? standing.get(key));
-  describe(part);
   after = part.after;
+  put(part, fresh.filter(Boolean));
+}
+
+/** @param {HTMLElement[]} fresh every row in the order shown */
+function put(part, fresh) {
+  describe(part);
   version = part.version;
-  if (busy()) renewInPlace(fresh.filter(Boolean));
-  else reorder(fresh.filter(Boolean));
+  if (busy()) renewInPlace(fresh);
+  else reorder(fresh);
+}
+
+/** What a row is sorted by, as the box sorts. */
+function place({ dataset }) {
+  const [seen, newest] = dataset.cursor.split('-').map(Number);
+  return 1e15 * seen - newest;
+}
+
+/** Take what has changed as the box tells it; whoever can't, asks when the version comes. */
+function take(part) {
+  if (part.since !== version || refreshing || search.value.trim()) return;
+  const changed = new Map(part.studies.map((study) => [study.key, study]));
+  const known = waiting ?? rows();
+  const fresh = known.filter((row) => !changed.has(row.dataset.key));
+  const last = after ? Math.max(...known.map(place)) : Infinity;
+  for (const { html, shows } of changed.values()) {
+    const row = shows.includes(show) && element(html);
+    if (row && place(row) <= last) fresh.push(row);
+  }
+  put(part, fresh.sort((a, b) => place(a) - place(b)));
 }
 
 /** @param {number} heard the box's version */
@@ -146,7 +178,7 @@ async function hear(heard) {
   while (again) {
     again = false;
     await refresh().catch((problem) => (link.textContent = problem.message));
-    await new Promise((resolve) => setTimeout(resolve, REFRESH_MS));
+    await pause(REFRESH_MS);
   }
   refreshing = false;
 }
@@ -154,12 +186,13 @@ async function hear(heard) {
 /** @param {import('./events.js').Link} state */
 function tell(state, since) {
   const time = since.toLocaleTimeString([], { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
-  const cut = `since ${time}. The list is as it was then; it goes on by itself.`;
+  const away = t('The box does not answer since {time}: the list is of then.', { time });
+  const offline = t('This tablet has no network since {time}: the list is of then.', { time });
   link.textContent = {
     live: '',
     asking: '',
-    away: `▲ The box does not answer ${cut}`,
-    offline: `▲ This tablet has no network ${cut}`,
+    away: `▲ ${away}`,
+    offline: `▲ ${offline}`,
   }[state];
   document.body.dataset.link = state;
 }
@@ -179,6 +212,7 @@ async function restart() {
     list.replaceChildren(...part.studies.map((study) => element(study.html)));
     close();
     scrollTo({ top: 0 });
+    watchEnd();
   } catch (problem) {
     link.textContent = problem.message;
   }
@@ -199,9 +233,21 @@ async function loadMore() {
     close();
     if (waiting) await refresh(); // what waits knows nothing of these
   } catch {
-    // The link's trouble is told already; the next scroll tries again.
+    await pause(CALM_MS); // the link's trouble is told already
   }
   loading = false;
+  watchEnd();
+}
+
+const end = document.getElementById('more');
+const near = new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && loadMore(), {
+  rootMargin: '1500px',
+});
+
+/** Hear when the end of the list comes near, or that it is near already. */
+function watchEnd() {
+  near.unobserve(end);
+  near.observe(end);
 }
 
 for (const button of filters) {
@@ -219,14 +265,6 @@ search.addEventListener('input', () => {
   typing = setTimeout(restart, TYPING_MS);
 });
 
-new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && loadMore(), {
-  rootMargin: '1500px',
-}).observe(document.getElementById('more'));
-addEventListener('scroll', () => {
-  const room = document.documentElement.scrollHeight - scrollY - innerHeight;
-  if (room < 1500) loadMore();
-}, { passive: true });
-
 setInterval(() => waiting && !busy() && reorder(waiting), CALM_MS / 2);
 
 function say(text, tone) {
@@ -235,31 +273,41 @@ function say(text, tone) {
   said.className = `said ${tone}`;
 }
 
-function complain(sentence) {
+/** @param {number} [seq] of the loop it is about */
+function complain(sentence, seq) {
   const problem = document.getElementById('problem');
-  problem.textContent = [problem.textContent, sentence].filter(Boolean).join(' ');
+  const line = document.createElement('p');
+  line.textContent = sentence;
+  problem.append(line);
   problem.hidden = false;
+  if (!seq) return;
+  const link = document.createElement('a');
+  link.className = 'button';
+  link.href = `/loop/${seq}`;
+  link.textContent = t('Look at it');
+  line.append(' ', link);
 }
 
 /** Send what was decided on this tablet while the box could not be reached. */
 async function sendPending() {
   for (const item of pending.all()) {
     if (item.reviewer !== document.body.dataset.reviewer) {
-      complain(`A decision of ${item.reviewer} waits on this tablet. Sign in as ${item.reviewer} to send it.`);
+      complain(t('A decision of {reviewer} waits on this tablet. Sign in as {reviewer} to send it.', item));
       continue;
     }
-    say('● a decision kept here, not yet on the box', 'attention');
+    say(`● ${t('a decision kept here, not yet on the box')}`, 'attention');
     try {
       const answer = await persist(() => pending.send(item));
-      drafts.store(item.body.analysis_sha256, null);
+      if (item.body.decision) drafts.store(item.body.analysis_sha256, null);
       say(answer.said, 'good');
     } catch (problem) {
       say('', '');
-      complain(`A decision made before was not taken: ${problem.message}`);
+      complain(t('A decision made before was not taken: {why}', { why: problem.message }), item.seq);
     }
   }
 }
 
 close();
-listen(hear, tell);
+watchEnd();
+listen(hear, tell, take);
 sendPending();
