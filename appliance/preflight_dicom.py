@@ -48,11 +48,12 @@ _RESULTS = {
     SegmentationStorage: (ExplicitVRLittleEndian, RLELossless),
     ComprehensiveSRStorage: (ExplicitVRLittleEndian,),
     KeyObjectSelectionDocumentStorage: (ExplicitVRLittleEndian,),
-    MultiFrameTrueColorSecondaryCaptureImageStorage: (ExplicitVRLittleEndian, JPEGBaseline8Bit),
+    MultiFrameTrueColorSecondaryCaptureImageStorage: (JPEGBaseline8Bit,),
 }
 _NEEDED = {
     "originals": tuple(_ORIGINALS),
     "results": (SegmentationStorage, ComprehensiveSRStorage, KeyObjectSelectionDocumentStorage),
+    "overlay": (MultiFrameTrueColorSecondaryCaptureImageStorage, KeyObjectSelectionDocumentStorage),
     "corrections": (UltrasoundMultiFrameImageStorage, SegmentationStorage),
 }
 

@@ -66,7 +66,7 @@ def refusals(said: str) -> list[str]:
 
 
 def test_orthanc_takes_everything_and_gives_it_back(orthanc, tmp_path):
-    text = orthanc.toml("pacs", "dicom", "originals results")
+    text = orthanc.toml("pacs", "dicom", "originals results overlay")
     status, said = tried(config(tmp_path, text), "--store")
     assert (status, refusals(said)) == (0, [])
     for words in (
@@ -76,6 +76,7 @@ def test_orthanc_takes_everything_and_gives_it_back(orthanc, tmp_path):
         "JPEG Baseline",
         "takes Segmentation Storage",
         "takes Comprehensive SR Storage",
+        "takes Multi-frame True Color Secondary Capture Image Storage: JPEG Baseline",
         "C-GET",
         "offers storage commitment",
         "no TLS",

@@ -7,20 +7,23 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
 import requests
 from pydicom.uid import JPEGBaseline8Bit, generate_uid
 
+from appliance.cine import open_cine
 from appliance.dimse import Peer
 from appliance.errors import DeliveryError
 from appliance.scu import send
 from appliance.sync.destinations import Absent, Proof, Unproven, Unreachable
+from appliance.sync.overlay import overlay
 from appliance.sync.pacs import Pacs
 from tests.box import REPOSITORY, Box, free_port
 from tests.dcmtk import dcmtk
 from tests.orthanc import PASSWORD, USER, Orthanc
-from tests.sync.material import write_source
+from tests.sync.material import AUTOMATIC, STRUCTURES, a_review, write_source
 from tests.sync.servers import (
     all_proven_at,
     as_original,
@@ -75,6 +78,16 @@ def test_a_compressed_loop_keeps_its_frames_although_the_pacs_writes_it_its_own_
     dataset = pydicom.dcmread(there)
     assert dataset.PixelData == pydicom.dcmread(real_loop).PixelData
     assert dataset.file_meta.TransferSyntaxUID == JPEGBaseline8Bit
+
+
+def test_an_overlay_is_taken_and_given_back(orthanc, tmp_path, real_loop):
+    with open_cine(real_loop) as cine:
+        made = overlay(
+            cine, lambda _: np.ones((480, 640), np.uint8), [0], STRUCTURES, AUTOMATIC, a_review(8)
+        )
+    pacs = pacs_of(orthanc.dicom_port)
+    pacs.put(made)
+    assert pacs.prove(made) == Proof(made.sha256, made.size)
 
 
 def test_what_the_pacs_does_not_have_is_absent(orthanc, tmp_path):
