@@ -140,7 +140,6 @@ def _review(tour: Tour, box: Box) -> None:
         hand.open_loop(tab)
         hand.go_to_frame(tab, CORRECTED[0])
         tour.picture(tab, "viewer", "The loop with contours, its LV area curve, EF")
-        shutil.copyfile(IMAGES / "tour-viewer.png", IMAGES / "viewer.png")  # README's
         tour.say("## 3. Two contours are dragged right")
         tab.click("#correct")
         for frame in CORRECTED:
