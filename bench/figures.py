@@ -70,11 +70,11 @@ def main(description: str, measure: Callable[[bool], list[Figure]]) -> None:
     description
         First line of `--help`.
     measure
-        Gets True for `--quick` (at most 45 s) and returns the figures.
+        Gets True for `--quick` (a minute or a few) and returns the figures.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--quick", action="store_true", help="each figure small, in ≤ 45 s")
+    parser.add_argument("--quick", action="store_true", help="short runs, for a look")
     arguments = parser.parse_args()
     figures = measure(arguments.quick)
     print(table(figures))
