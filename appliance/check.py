@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
-from appliance import tls
+from appliance import catalogues, tls
 from appliance.config import (
     Destination,
     DicomPeer,
@@ -73,6 +73,7 @@ def _on_this_machine(settings: Settings) -> Iterator[tuple[Location, Finding]]:
         yield from _certificates("scp", scp.tls_certificate, tls.problems(scp))
     yield _port("webui", webui.host, webui.port)
     yield from _page_certificates(settings)
+    yield from _translations(webui.locale_dir)
     if scp.port == webui.port:
         words = "is the DICOM port too. Give the page another one"
         yield ("webui", "port"), Finding("webui.port", False, words)
@@ -193,6 +194,19 @@ def _certificates(
             yield location, Finding(subject, True, words, attention=True)
         else:
             yield location, Finding(subject, True, f"valid until {end:%Y-%m-%d}")
+
+
+def _translations(folder: Path | None) -> Iterator[tuple[Location, Finding]]:
+    """The page goes on without any of them, in English."""
+    if folder is None:
+        return
+    location, subject = ("webui", "locale_dir"), "webui.locale_dir"
+    wrong = list(catalogues.problems(folder))
+    for words in wrong:
+        yield location, Finding(subject, True, words, attention=True)
+    if not wrong:
+        words = f"{', '.join(catalogues.languages(folder))} can be read"
+        yield location, Finding(subject, True, words)
 
 
 def _port(section: str, host: str, port: int, name: str = "port") -> tuple[Location, Finding]:

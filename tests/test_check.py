@@ -3,6 +3,8 @@
 import socket
 
 import pytest
+from babel.messages.catalog import Catalog
+from babel.messages.mofile import write_mo
 
 from appliance import certificates
 from appliance.check import Finding, check
@@ -106,3 +108,52 @@ def test_a_model_beside_the_first_that_is_not_there_is_told_at_its_own_line(tmp_
     assert broken.subject == "engine.beside"
     assert broken.text.startswith("line 11: ")
     assert "no model 'nothing-1.0.0'" in broken.text
+
+
+def translated(tmp_path, texts: dict[str, str], scripts: bytes | None = None) -> list[Finding]:
+    home = tmp_path / "locale" / "de" / "LC_MESSAGES"
+    home.mkdir(parents=True)
+    catalogue = Catalog("de", charset="utf-8", fuzzy=False)
+    for message, text in texts.items():
+        catalogue.add(message, text)
+    with (home / "echocart.mo").open("wb") as file:
+        write_mo(file, catalogue)
+    (home / "echocart-js.mo").write_bytes(scripts or (home / "echocart.mo").read_bytes())
+    return in_locale_dir(tmp_path)
+
+
+def in_locale_dir(tmp_path) -> list[Finding]:
+    path = tmp_path / "echocart.toml"
+    path.write_text(
+        f'[box]\nae_title = "ECHOCART"\nstate_dir = "{tmp_path / "state"}"\n'
+        f'[scp]\nhost = "127.0.0.1"\nport = {free_port()}\n[webui]\nport = {free_port()}\n'
+        f'locale_dir = "{tmp_path / "locale"}"\n'
+    )
+    findings = check(path)
+    assert all(finding.ok for finding in findings), "the page goes on in English"
+    return [finding for finding in findings if finding.subject == "webui.locale_dir"]
+
+
+def test_translations_are_read_and_their_places_compared(tmp_path):
+    texts = {"Loops": "Schleifen", "loop {number}": "Schleife {number}"}
+    [finding] = translated(tmp_path, texts)
+    assert (finding.word, finding.text) == ("ok", "de can be read")
+
+
+def test_a_translation_with_other_places_is_named(tmp_path):
+    texts = {"Loops": "Schleifen", "loop {number}": "Schleife {nummer}"}
+    for finding in translated(tmp_path, texts):
+        assert finding.word == "attention"
+        assert "differ from the English ones in 1 of its texts, as 'loop {number}'" in finding.text
+
+
+def test_a_catalogue_that_can_not_be_read_is_named_beside_one_that_can(tmp_path):
+    [finding] = translated(tmp_path, {"Loops": "Schleifen"}, b"no catalogue")
+    assert finding.word == "attention"
+    assert finding.text.startswith("de/LC_MESSAGES/echocart-js.mo can't be read")
+
+
+def test_a_folder_of_translations_that_holds_none_deserves_attention(tmp_path):
+    [finding] = in_locale_dir(tmp_path)
+    assert finding.word == "attention"
+    assert "holds no LANG/LC_MESSAGES/echocart.mo" in finding.text

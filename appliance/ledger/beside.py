@@ -6,7 +6,7 @@ from typing import Any
 
 from appliance.ledger import worklist
 from appliance.ledger.connection import Ledger, Row
-from appliance.ledger.current import newest
+from appliance.ledger.current import in_force, newest
 from appliance.views import APICAL, sure_of
 
 _DATE = 8  # digits of a DA
@@ -14,11 +14,11 @@ _NEWEST = 60  # loops of earlier studies looked at
 
 # Only what lay in the ledger before a review may go into its report: a delivery that is tried
 # again sends the same object. Its loop had not been replaced by then either.
-_OTHER_VIEW = """
+_OTHER_VIEW = f"""
 SELECT p.id FROM review r
 JOIN instance mine ON mine.seq = r.seq
 JOIN instance i ON i.study_instance_uid = mine.study_instance_uid AND i.seq != mine.seq
-JOIN review p ON p.id = (SELECT max(id) FROM review WHERE seq = i.seq AND id < r.id)
+JOIN review p ON p.id = {in_force("i", before="r.id")}
 WHERE r.id = ? AND mine.study_instance_uid != ''
   AND p.decision IN ('accepted', 'corrected') AND p.view = ? AND p.patient_id = r.patient_id
   AND NOT EXISTS (
@@ -36,7 +36,7 @@ _EARLIER = f"""
 SELECT i.seq, i.study_instance_uid, i.content_date_time, r.decision, r.reviewer, r.view,
   CASE r.decision WHEN 'corrected' THEN r.measures ELSE a.measures END AS measures
 FROM instance i
-JOIN review r ON r.id = (SELECT max(id) FROM review WHERE seq = i.seq)
+JOIN review r ON r.id = {in_force("i")}
 JOIN analysis a ON a.id = r.analysis_id
 WHERE i.patient_id = :patient_id AND i.study_instance_uid != :study_instance_uid
   AND i.patient_id != '' AND i.seq = {newest("i")}

@@ -1,4 +1,4 @@
-"""What stands: of several objects with one SOPInstanceUID, of several words on a loop's view."""
+"""What stands: of several objects with one UID, of words on a loop's view, of its reviews."""
 
 # A person's word stands over a model's, also over a later one.
 _VIEW = "FROM view WHERE seq = {seq} ORDER BY source = 'person' DESC, id DESC LIMIT 1"
@@ -19,4 +19,24 @@ def newest(alias: str) -> str:
     return (
         f"(SELECT n.seq FROM instance n WHERE n.sop_instance_uid = {alias}.sop_instance_uid"
         " ORDER BY n.arrival DESC, n.seq DESC LIMIT 1)"
+    )
+
+
+def in_force(alias: str, before: str = "") -> str:
+    """Return SQL for the id of the review in force of `alias`'s loop, null while none is.
+
+    The newest one; after an undo what stood before the review that it took back, as the undo's
+    row names it.
+
+    Parameters
+    ----------
+    alias
+        Of a table with a `seq`.
+    before
+        SQL of a review's id: what was in force just before that one was made.
+    """
+    until = f" AND id < {before}" if before else ""
+    return (
+        "(SELECT CASE decision WHEN 'undone' THEN restores ELSE id END FROM review"
+        f" WHERE seq = {alias}.seq{until} ORDER BY id DESC LIMIT 1)"
     )

@@ -3,21 +3,28 @@
 The only rows of a review that are changed and deleted: nothing was said with them yet.
 """
 
+from collections.abc import Callable
+
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row
 
+_OVERTAKEN = "SELECT 1 FROM review WHERE seq = ? AND reviewer = ? AND id > ?"
 _UPSERT = """
-INSERT INTO draft (seq, reviewer, analysis_sha256, content, at)
-SELECT :seq, :reviewer, :analysis_sha256, :content, :at
-WHERE NOT EXISTS (SELECT 1 FROM review WHERE seq = :seq AND reviewer = :reviewer AND id > :seen)
+INSERT INTO draft (seq, reviewer, analysis_sha256, content, at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (seq, reviewer) DO UPDATE SET
   analysis_sha256 = excluded.analysis_sha256, content = excluded.content, at = excluded.at
 """
 
 
 def keep(
-    ledger: Ledger, seq: int, reviewer: str, *, analysis_sha256: str, content: str, seen: int
-) -> None:
+    ledger: Ledger,
+    seq: int,
+    reviewer: str,
+    *,
+    analysis_sha256: str,
+    content: Callable[[Row | None], str],
+    seen: int,
+) -> str | None:
     """Keep what somebody has drawn on a loop, in the place of what was kept before.
 
     Parameters
@@ -29,14 +36,26 @@ def keep(
     analysis_sha256
         Of the analysis it was drawn on.
     content
-        As the page wants it back; holds no name.
+        Gives what is to be kept, from what is kept until now (as `of` returns it); "" keeps
+        nothing. Called in the transaction: nobody writes in between. Holds no name.
     seen
         Id of the newest review on the screen, 0 for none. A draft on its way while its drawer
         decided is not kept: it would rise again after the decision.
+
+    Returns
+    -------
+    str or None
+        What is kept now; None for a draft that its drawer's own decision has overtaken.
     """
-    row = {"seq": seq, "reviewer": reviewer, "analysis_sha256": analysis_sha256}
     with ledger.transaction() as db:
-        db.conn.execute(_UPSERT, {**row, "content": content, "at": utc_now(), "seen": seen})
+        if db.conn.execute(_OVERTAKEN, [seq, reviewer, seen]).fetchone():
+            return None
+        drawn = content(of(ledger, seq, reviewer))
+        if drawn:
+            db.conn.execute(_UPSERT, [seq, reviewer, analysis_sha256, drawn, utc_now()])
+        else:
+            db.conn.execute("DELETE FROM draft WHERE seq = ? AND reviewer = ?", [seq, reviewer])
+    return drawn
 
 
 def of(ledger: Ledger, seq: int, reviewer: str) -> Row | None:
@@ -45,9 +64,3 @@ def of(ledger: Ledger, seq: int, reviewer: str) -> Row | None:
         "SELECT analysis_sha256, content, at FROM draft WHERE seq = ? AND reviewer = ?",
         [seq, reviewer],
     )
-
-
-def forget(ledger: Ledger, seq: int, reviewer: str) -> None:
-    """Forget what somebody drew on a loop; nothing happens when there is nothing."""
-    with ledger.transaction() as db:
-        db.conn.execute("DELETE FROM draft WHERE seq = ? AND reviewer = ?", [seq, reviewer])

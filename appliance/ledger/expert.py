@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from appliance.ledger import audit, event
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
-from appliance.ledger.current import newest
+from appliance.ledger.current import in_force, newest
 from appliance.ledger.refusal import Conflict, Stale
 
 _ASK = "ask an expert"
@@ -58,7 +58,7 @@ def ask(ledger: Ledger, asked: Asked) -> Row:
             " (SELECT sha256 FROM analysis WHERE seq = i.seq AND state = 'sealed'"
             "  ORDER BY id DESC LIMIT 1) AS sha256,"
             " (SELECT coalesce(max(id), 0) FROM review WHERE seq = i.seq) AS review,"
-            " (SELECT decision FROM review WHERE seq = i.seq ORDER BY id DESC LIMIT 1) AS decision"
+            f" {in_force('i')} AS in_force"
             " FROM instance i WHERE i.seq = ?",
             [asked.seq],
         ).fetchone()
@@ -68,7 +68,7 @@ def ask(ledger: Ledger, asked: Asked) -> Row:
             raise Stale(_ASK, "the loop was analysed anew", "Look at the new masks first.")
         if row["review"] != asked.newest_review:
             raise Stale(_ASK, "somebody has decided on this loop since", "Look at it first.")
-        if row["decision"] not in (None, "undone"):
+        if row["in_force"] is not None:
             raise Conflict(_ASK, "the loop is decided on", "Undo the decision first.")
         fields = {name: getattr(asked, name) for name in ("seq", "by", "note", "key")}
         asked_id = insert(db, "expert", {**fields, "after": asked.newest_review, "at": utc_now()})

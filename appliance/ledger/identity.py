@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from appliance.ledger import audit, event
+from appliance.ledger import audit, current, event
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import newest
@@ -271,8 +271,8 @@ def _named(people: list[Person], said: Said) -> Person | None:
 def _must_contradict_no_review(db: Database, study: str, right: Person) -> None:
     rows = db.conn.execute(
         "SELECT c.* FROM instance c WHERE c.study_instance_uid = ?"
-        f" AND c.seq = {newest('c')} AND (SELECT decision FROM review WHERE seq = c.seq"
-        "  ORDER BY id DESC LIMIT 1) IN ('accepted', 'corrected')",
+        f" AND c.seq = {newest('c')} AND (SELECT decision FROM review"
+        f"  WHERE id = {current.in_force('c')}) IN ('accepted', 'corrected')",
         [study],
     )
     for row in map(dict, rows):

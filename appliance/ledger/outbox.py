@@ -1,4 +1,7 @@
-"""Rows of the outbox: queued with what causes them, withdrawn when a newer decision replaces it."""
+"""Rows of the outbox: queued with what causes them, withdrawn when a newer decision replaces it.
+
+They are queued again when that is undone.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +11,7 @@ from sqlite_utils import Database
 from appliance.ledger import event
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import insert
+from appliance.ledger.current import in_force
 
 Wanted = Sequence[tuple[str, str]]  # (destination, kind)
 
@@ -16,6 +20,9 @@ KINDS = ("original", "seg", "sr", "overlay", "fhir", "rejection", "correction")
 # What has left the box, or may have: a courier killed between handing it over and saying so
 # leaves a row that is queued and was tried.
 LEFT = "(state IN ('sent', 'proven', 'unproven') OR tries > 0)"
+_QUEUE_AGAIN = (
+    "UPDATE outbox SET state = 'queued', problem = '', changed_at = ? WHERE state = 'withdrawn'"
+)
 
 
 @dataclass(frozen=True)
@@ -82,13 +89,19 @@ def replaced(db: Database, seq: int) -> None:
 
 
 def stands_again(db: Database, seq: int) -> None:
-    """Queue again what `replaced` withdrew of the newest decision. Call inside a transaction."""
+    """Queue again what `replaced` withdrew of the decision in force. Call inside a transaction."""
     db.conn.execute(
-        "UPDATE outbox SET state = 'queued', problem = '', changed_at = ? WHERE seq = ?"
-        " AND state = 'withdrawn' AND problem = ?"
-        " AND review_id = (SELECT max(id) FROM review r WHERE r.seq = outbox.seq)",
+        f"{_QUEUE_AGAIN} AND seq = ? AND problem = ? AND review_id = {in_force('outbox')}",
         [utc_now(), seq, REPLACED],
     )
+
+
+def queue_again(db: Database, review_id: int) -> None:
+    """Queue again what was withdrawn of a review that stands again. Call inside a transaction.
+
+    What had left already is there, and stands there: nothing has taken it back.
+    """
+    db.conn.execute(f"{_QUEUE_AGAIN} AND review_id = ?", [utc_now(), review_id])
 
 
 def _end(db: Database, seq: int, why: str) -> None:

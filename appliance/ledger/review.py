@@ -11,7 +11,7 @@ from sqlite_utils import Database
 from appliance.ledger import audit, audited, event, identity, outbox
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger, Row, insert
-from appliance.ledger.current import VIEW, newest
+from appliance.ledger.current import VIEW, in_force, newest
 from appliance.ledger.outbox import Wanted
 from appliance.ledger.refusal import Conflict, Stale
 from appliance.views import OTHER
@@ -60,6 +60,10 @@ class Decision:
 def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
     """Store a decision and queue its deliveries, together.
 
+    An undo takes back the decision in force. What stood before that stands again, and what of
+    its results had been withdrawn is queued again: unless analysis, view or patient aren't what
+    they were then.
+
     Parameters
     ----------
     ledger
@@ -95,23 +99,20 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
         if decision.decision in SENDING:
             _must_be_one_patient(db, decision)
             _must_be_measurable(view)
+        restores = None
         if decision.decision == "undone":
-            _must_be_undoable(db, decision.seq)
-        review_id = _insert(db, decision, analysis_id, newest_review, view)
+            restores = _stands_again(db, decision, analysis_id, view)
+        about = {"analysis_id": analysis_id, "parent": newest_review, "restores": restores}
+        review_id = _insert(db, decision, view, about)
         # What was drawn for it is in it now, or was given up with it.
         db.conn.execute(
             "DELETE FROM draft WHERE seq = ? AND reviewer = ?", [decision.seq, decision.reviewer]
         )
         outbox.withdraw(db, decision.seq)
+        if restores is not None:
+            outbox.queue_again(db, restores)
         if decision.decision != "undone":
-            superseded = [(name, "rejection") for name in outbox.reached(db, decision.seq)]
-            outbox.queue(db, decision.seq, review_id, superseded)
-        if decision.decision in SENDING:
-            outbox.queue(db, decision.seq, review_id, wanted)
-        elif decision.decision != "undone":
-            # No note takes back a bundle: a later one says that it was entered in error.
-            errors = [(name, "fhir") for name in outbox.told(db, decision.seq)]
-            outbox.queue(db, decision.seq, review_id, errors)
+            _queue(db, decision, review_id, wanted)
         event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
         content = audited.stored_sha256(db.conn.execute, review_id)
         facts = {"review": review_id, "analysis": decision.analysis_sha256, "content": content}
@@ -124,6 +125,16 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
             **facts,
         )
         return dict(db.conn.execute("SELECT * FROM review WHERE id = ?", [review_id]).fetchone())
+
+
+def _queue(db: Database, decision: Decision, review_id: int, wanted: Wanted) -> None:
+    """Queue what a decision sends, what takes back the results before it first."""
+    superseded = [(name, "rejection") for name in outbox.reached(db, decision.seq)]
+    outbox.queue(db, decision.seq, review_id, superseded)
+    if decision.decision not in SENDING:
+        # No note takes back a bundle: a later one says that it was entered in error.
+        wanted = [(name, "fhir") for name in outbox.told(db, decision.seq)]
+    outbox.queue(db, decision.seq, review_id, wanted)
 
 
 def _same_again(known: Row, decision: Decision) -> Row:
@@ -203,11 +214,32 @@ def _must_have_seen(decision: Decision, newest_review: int | None) -> None:
         )
 
 
-def _must_be_undoable(db: Database, seq: int) -> None:
+def _stands_again(
+    db: Database, decision: Decision, analysis_id: int, view: tuple[str, str]
+) -> int | None:
+    """Return the review that stood before the one in force, or None where that can't stand now."""
     row = db.conn.execute(
-        "SELECT id, decision FROM review WHERE seq = ? ORDER BY id DESC LIMIT 1", [seq]
+        "SELECT r.id, p.id AS before, p.analysis_id, p.patient_id, p.decision, p.view"
+        f" FROM instance i JOIN review r ON r.id = {in_force('i')}"
+        f" LEFT JOIN review p ON p.id = {in_force('r', before='r.id')} WHERE i.seq = ?",
+        [decision.seq],
     ).fetchone()
-    if row is None or row["decision"] == "undone":
+    _must_be_undoable(db, row)
+    shown = (row["analysis_id"], row["patient_id"]) == (analysis_id, decision.patient_id)
+    if not shown or row["decision"] not in SENDING:
+        return row["before"] if shown else None
+    # As if it were decided now: meanwhile somebody may have said that it shows another view,
+    # or another patient.
+    try:
+        _must_be_one_patient(db, decision)
+        _must_be_measurable(view)
+    except Conflict:
+        return None
+    return row["before"] if row["view"] in ("", view[0]) else None
+
+
+def _must_be_undoable(db: Database, row: Row | None) -> None:
+    if row is None:
         raise Stale("undo a review", "there is none to undo", "Look at the loop again.")
     if outbox.has_left(db, row["id"]):
         raise Stale(
@@ -220,9 +252,8 @@ def _must_be_undoable(db: Database, seq: int) -> None:
 def _insert(
     db: Database,
     decision: Decision,
-    analysis_id: int,
-    parent: int | None,
     view: tuple[str, str],
+    about: dict[str, int | None],
 ) -> int:
     row = {name: getattr(decision, name) for name in _PLAIN}
     review_id = insert(
@@ -230,7 +261,7 @@ def _insert(
         "review",
         {
             **row,
-            "analysis_id": analysis_id,
+            **about,
             "measures": json.dumps(decision.measures),
             "geometry": json.dumps(decision.geometry),
             "at": utc_now(),
@@ -240,7 +271,6 @@ def _insert(
             # object again, never a second one.
             "result_sop_instance_uid": generate_uid(prefix=None),
             "result_series_instance_uid": generate_uid(prefix=None),
-            "parent": parent,
             "view": view[0],
             "view_by": view[1],
         },

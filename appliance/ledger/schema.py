@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
-from appliance.ledger import delivery_tables, people_tables, token_tables
+from appliance.ledger import delivery_tables, people_tables, review_tables, token_tables
 
 migrations = Migrations("echocart")
 
@@ -395,3 +395,4 @@ def _decided(db: Database) -> None:
 
 delivery_tables.register(migrations)
 token_tables.register(migrations)
+review_tables.register(migrations)

@@ -3,7 +3,7 @@
 from appliance.ledger import event
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row
-from appliance.ledger.current import newest
+from appliance.ledger.current import in_force, newest
 
 # Without an original read back from a destination there is no archive, and nothing may leave.
 # That also keeps what was committed to a cart (PS3.4 Annex J) until an archive has proven it.
@@ -14,9 +14,7 @@ AND EXISTS (SELECT 1 FROM outbox o WHERE {_PROVEN})
 AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.seq = i.seq AND o.state IN ('queued', 'sent'))
 """
 _UNDECIDED = f"""
-(i.state = 'analysed' AND i.seq = {newest("i")}
- AND coalesce((SELECT decision FROM review WHERE seq = i.seq ORDER BY id DESC LIMIT 1),
-              'undone') = 'undone')
+(i.state = 'analysed' AND i.seq = {newest("i")} AND {in_force("i")} IS NULL)
 """
 _KEPT_IN = f"(SELECT group_concat(DISTINCT o.destination) FROM outbox o WHERE {_PROVEN})"
 

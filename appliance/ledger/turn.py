@@ -11,7 +11,7 @@ from typing import Any
 
 from appliance.ledger import identity, lease
 from appliance.ledger.connection import Ledger
-from appliance.ledger.current import newest
+from appliance.ledger.current import in_force, newest
 from appliance.ledger.outbox import Delivery
 
 # A study is closed when it has been quiet for a while (nothing arrived, nobody decided) and each
@@ -29,8 +29,7 @@ SELECT NOT EXISTS (
       OR i.state IN ('received', 'analysing')
       OR (i.state = 'analysed'
           AND i.seq = {newest("i")}
-          AND coalesce((SELECT decision FROM review WHERE seq = i.seq ORDER BY id DESC LIMIT 1),
-                       'undone') = 'undone')
+          AND {in_force("i")} IS NULL)
     )
 )
 """

@@ -8,7 +8,7 @@ from typing import Any
 
 from appliance.ledger import identity
 from appliance.ledger.connection import Ledger, Row
-from appliance.ledger.current import newest, view_id
+from appliance.ledger.current import in_force, newest, view_id
 
 # What stands is named by its id. Studies are looked at once, not once for each of their loops:
 # the list is read again at every change, whatever the catalogue has grown to.
@@ -23,7 +23,8 @@ SELECT i.*,
   i.seq = {newest("i")} AS current,
   coalesce(mixed.versions, '[]') AS versions,
   (SELECT max(id) FROM analysis WHERE seq = i.seq AND state = 'sealed') AS analysis_id,
-  (SELECT max(id) FROM review WHERE seq = i.seq) AS review_id,
+  {in_force("i")} AS review_id,
+  (SELECT max(id) FROM review WHERE seq = i.seq) AS newest_review,
   (SELECT max(id) FROM expert WHERE seq = i.seq) AS expert_id,
   (SELECT max(id) FROM identity WHERE study_instance_uid = mixed.study) AS identity_id,
   {view_id("i")} AS view_id
@@ -130,14 +131,15 @@ def _complete(ledger: Ledger, rows: list[Row]) -> list[Row]:
     columns = zip(rows, analyses, decided, views, asked, said, strict=True)
     for row, made, review, shows, expert, whose in columns:
         of = question(row.pop("versions"))
+        newest_review = row.pop("newest_review") or 0
         if made:
             del made["per_frame"]
         row |= {
             "current": bool(row["current"]),
             "analysis": made,
-            "review": _in_force(review),
+            "review": review,
             "view": shows,
-            "expert": expert if expert and expert["after"] == (review or {"id": 0})["id"] else None,
+            "expert": expert if expert and expert["after"] == newest_review else None,
             "patients": len(of.people),
             "told": of.told,
             "identity": identity.in_force(whose, of.people),
@@ -156,11 +158,6 @@ def _named(
     for row in ledger.read(sql, [json.dumps(ids)]):
         found[row["id"]] = row | {n: loads(row[n]) if row[n] else None for n in structured}
     return [found.get(number) if number else None for number in ids]
-
-
-def _in_force(newest: Row | None) -> Row | None:
-    """A decision that was undone leaves none in force."""
-    return None if newest is None or newest["decision"] == "undone" else newest
 
 
 def analysis(ledger: Ledger, analysis_id: int) -> Row | None:

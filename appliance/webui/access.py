@@ -45,7 +45,6 @@ RULES: dict[str, frozenset[str]] = {
     "asking.say_whose": REVIEWS,
     "drafting.get_draft": REVIEWS,
     "drafting.post_draft": REVIEWS,
-    "drafting.delete_draft": REVIEWS,
     "dicomweb.find": LOOKS | {PROGRAM},
     "dicomweb.describe": LOOKS | {PROGRAM},
     "dicomweb.retrieve": LOOKS | {PROGRAM},

@@ -34,6 +34,8 @@ def undecided(loop: words.Row) -> str:
 
 def _reasons(loop: words.Row) -> Iterator[str]:
     """What the status doesn't say already."""
+    if loop["patients"] > 1 and words.is_another_patient(loop):
+        yield _("another patient’s, says {initials}", initials=loop["identity"]["by"])
     if _refused(loop):
         yield _("looks like {view}, but no heart was recognised", view=loop["view"]["view"])
     analysis = loop["analysis"]

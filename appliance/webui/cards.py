@@ -28,7 +28,7 @@ def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
         "time": dates.minute(newest["content_date_time"]),
         "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
         "views": _views(current),
-        "ef": _ef(current),
+        "ef": _ef([loop for loop in current if _is_of_the_patient(loop)]),
         "needs": sum(map(attention.needs_eyes, loops)),
         "warning": _warning(newest),
         "marks": list(_marks(loops, settings)),
@@ -119,6 +119,12 @@ def _ef(loops: Sequence[words.Row]) -> str:
     return _("EF {value}", value=f"{low} %" if low == high else f"{low}–{high} %")
 
 
+def _is_of_the_patient(loop: words.Row) -> bool:
+    """Whether it is certain enough whose a loop is to put its numbers beside others'."""
+    in_doubt = loop["patients"] > 1 and loop["identity"] is None
+    return not (in_doubt or words.is_another_patient(loop))
+
+
 def _rejected(loop: words.Row) -> bool:
     return words.decided(loop) and loop["review"]["decision"] == "rejected"
 
@@ -128,7 +134,9 @@ def _marks(loops: Sequence[words.Row], settings: Settings) -> Iterator[dict[str,
     kinds = {item.name: _place(item) for item in settings.destination}
     by_place: dict[str, list[dict[str, str]]] = {}
     for loop in loops:
-        for mark in words.marks(loop):
+        # Where a replaced loop's results are says nothing of what stands, unless something is wrong.
+        marks = words.marks(loop)
+        for mark in marks if loop["current"] else [m for m in marks if m["tone"] == "attention"]:
             by_place.setdefault(kinds.get(mark["word"], mark["word"]), []).append(mark)
     for place, marks in by_place.items():
         least = min(marks, key=lambda mark: _SIGNS.index(mark["sign"]))
@@ -137,7 +145,7 @@ def _marks(loops: Sequence[words.Row], settings: Settings) -> Iterator[dict[str,
         title = f"{least['title']} {of}" if alike < len(marks) else least["title"]
         yield {**least, "word": place, "title": title}
     if by_place:
-        yield _proven(loops)
+        yield _proven([loop for loop in loops if loop["current"]])
 
 
 def _place(destination: Any) -> str:

@@ -231,21 +231,28 @@ def _sizes(analysis: words.Row) -> dict[str, Any]:
 def _annotations(loop: words.Row, analysis: words.Row) -> list[dict[str, Any]]:
     """The model's answer, then each review of it, oldest first.
 
-    `stands` marks the one in force: the newest review, or the model's once that is undone. An
-    undo is told with the review it took back.
+    `stands` marks the one in force: the newest review, after an undo the one that stands again,
+    or the model's. An undo is told with the review it took back.
     """
     model = _model(loop, analysis)
     told = [model]
+    ended: dict[int, words.Row] = {}  # by which later one
+    standing: int | None = None
     for review in worklist.reviews(here().ledger, loop["seq"]):
         if review["analysis_id"] != analysis["id"]:
             continue
-        undone = review["decision"] == "undone"
-        if told[-1]["review"] is not None:
-            words.no_longer_in_force(told[-1], review)
-        for item in told:
-            item["stands"] = undone and item is model
-        if not undone:
+        if standing is not None:
+            ended[standing] = review
+        if review["decision"] == "undone":
+            standing = review["restores"]
+            ended = {number: later for number, later in ended.items() if number != standing}
+        else:
+            standing = review["id"]
             told.append(_review(loop, review, model, analysis))
+    for item in told:
+        item["stands"] = item["review"] == standing
+        if item["review"] in ended:
+            words.no_longer_in_force(item, ended[item["review"]])
     return told
 
 
@@ -294,6 +301,7 @@ def _review(
         "stands": True,
         "sign": sign,
         "decision": review["decision"],
+        "by": review["reviewer"],
         "title": f"{review['reviewer']} {_(review['decision'])}",
         "time": words.clock(review["at"]),
         "note": told(review["reason"]),

@@ -4,25 +4,27 @@ Catalogues are gettext's, in two domains: `echocart` (templates, sentences of th
 `echocart-js` (the page's scripts). `make words` renews their templates in `locale/`.
 """
 
+import logging
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
-from gettext import GNUTranslations, NullTranslations, translation
+from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 from typing import Any
 
 from flask import Flask, current_app, g, has_request_context, request
 from markupsafe import Markup, escape
 
+from appliance import catalogues
+from appliance.catalogues import PLACE
 from appliance.config import Settings
 
-DOMAIN, SCRIPTS = "echocart", "echocart-js"
+log = logging.getLogger("echocart.webui")
+
 SOURCE = "en"
 _SHIPPED = Path(__file__).parent / "locale"
-_PLACE = re.compile(r"\{[^{}]*\}")
 _LEAST = 6  # letters that a sentence with places must have, to be known again among others
 _SEPARATORS = (". ", ": ", "; ", ", ")
-_COUNTED = 200  # plural rules look at a number's last two digits, and at small ones
 
 
 class Catalogue:
@@ -34,19 +36,24 @@ class Catalogue:
         Language (RFC 5646), as in `<html lang>`.
     folder
         Holds `LANG/LC_MESSAGES/echocart.mo`; None for the language of the code.
+
+    Raises
+    ------
+    CatalogueError
+        When one can't be read.
     """
 
     def __init__(self, tag: str, folder: Path | None) -> None:
         self.tag = tag
-        self._own = _read(DOMAIN, tag, folder)
+        self._own = _read(catalogues.PAGE, tag, folder)
         self._patterns = [
             (_pattern(known), known)
-            for known in _messages(self._own)
-            if isinstance(known, str) and _PLACE.search(known) and _letters(known) >= _LEAST
+            for known in catalogues.messages(self._own)
+            if isinstance(known, str) and PLACE.search(known) and _letters(known) >= _LEAST
         ]
         # The longest says the most: "Only {} frames" would take what is another's.
         self._patterns.sort(key=lambda pair: -_letters(pair[1]))
-        self.scripts = _for_scripts(_read(SCRIPTS, tag, folder))
+        self.scripts = _for_scripts(_read(catalogues.SCRIPTS, tag, folder))
 
     def one(self, text: str, values: Mapping[str, Any]) -> str:
         """Return a text of the code, with its places filled."""
@@ -63,14 +70,14 @@ class Catalogue:
         return self._known(text) or self._joined(text) or text
 
     def _known(self, text: str) -> str:
-        messages = _messages(self._own)
+        messages = catalogues.messages(self._own)
         if text in messages:
             return str(messages[text])
         for pattern, source in self._patterns:
             if found := pattern.fullmatch(text):
                 values = map(self.told, found.groups())
                 into = str(messages[source])
-                for place, value in zip(_PLACE.findall(source), values, strict=True):
+                for place, value in zip(PLACE.findall(source), values, strict=True):
                     into = into.replace(place, value)
                 return into
         return ""
@@ -91,14 +98,7 @@ class Catalogue:
 
 
 def _read(domain: str, tag: str, folder: Path | None) -> NullTranslations:
-    if folder is None:
-        return NullTranslations()
-    return translation(domain, folder, [tag.replace("-", "_")], fallback=True)
-
-
-def _messages(read: NullTranslations) -> dict[Any, str]:
-    """Every message of a catalogue; gettext itself gives one at a time only."""
-    return getattr(read, "_catalog", {})
+    return catalogues.read(domain, tag, folder) if folder else NullTranslations()
 
 
 def _for_scripts(read: NullTranslations) -> dict[str, Any]:
@@ -108,8 +108,10 @@ def _for_scripts(read: NullTranslations) -> dict[str, Any]:
     """
     if not isinstance(read, GNUTranslations):
         return {}
-    said: dict[str, Any] = {"": [_form(read, number) for number in range(_COUNTED)]}
-    for message, text in _messages(read).items():
+    said: dict[str, Any] = {
+        "": [catalogues.form(read, number) for number in range(catalogues.COUNTED)]
+    }
+    for message, text in catalogues.messages(read).items():
         if isinstance(message, tuple):
             said.setdefault(message[0], []).append((message[1], text))
         elif message:
@@ -120,17 +122,12 @@ def _for_scripts(read: NullTranslations) -> dict[str, Any]:
     }
 
 
-def _form(read: GNUTranslations, number: int) -> int:
-    chosen: int = read.plural(number)  # type: ignore[attr-defined]  # not in typeshed
-    return int(chosen)
-
-
 def _letters(text: str) -> int:
-    return sum(map(str.isalpha, _PLACE.sub("", text)))
+    return sum(map(str.isalpha, PLACE.sub("", text)))
 
 
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile("(.*?)".join(map(re.escape, _PLACE.split(text))), re.DOTALL)
+    return re.compile("(.*?)".join(map(re.escape, PLACE.split(text))), re.DOTALL)
 
 
 def _filled(text: str, source: str, values: Mapping[str, Any]) -> str:
@@ -138,7 +135,7 @@ def _filled(text: str, source: str, values: Mapping[str, Any]) -> str:
         return text
     try:
         return text.format(**values)
-    except (IndexError, KeyError, ValueError):  # a translator's slip must not take the page away
+    except (IndexError, KeyError, ValueError):  # a stray brace must not take the page away
         return source.format(**values)
 
 
@@ -147,7 +144,12 @@ _ENGLISH = Catalogue(SOURCE, None)
 
 @lru_cache
 def _catalogue(tag: str, folder: Path | None) -> Catalogue:
-    return Catalogue(tag, folder)
+    try:
+        return Catalogue(tag, folder)
+    except catalogues.CatalogueError as error:
+        # Kept like any other answer: told once.
+        log.error("%s: the page speaks English instead. %s", error.subject, error.hint)
+        return _ENGLISH
 
 
 def register(app: Flask, settings: Settings) -> None:
@@ -155,11 +157,7 @@ def register(app: Flask, settings: Settings) -> None:
     folders = [_SHIPPED, *([settings.webui.locale_dir] if settings.webui.locale_dir else [])]
     app.extensions["echocart.languages"] = {
         SOURCE: None,
-        **{
-            path.parent.parent.name.replace("_", "-"): folder
-            for folder in folders
-            for path in sorted(folder.glob(f"*/LC_MESSAGES/{DOMAIN}.mo"))
-        },
+        **{tag: folder for folder in folders for tag in catalogues.languages(folder)},
     }
     app.extensions["echocart.language"] = settings.webui.language
     app.jinja_env.filters["translated"] = _marked

@@ -25,7 +25,6 @@ FIRST = [  # what the first picture takes
 MODULES = [
     *(
         "viewer.js",
-        "label.js",
         "looking.js",
         "asking.js",
         "shape.js",

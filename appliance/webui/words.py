@@ -123,11 +123,11 @@ def status(loop: Row) -> dict[str, str]:
     review = loop["review"]
     if is_other(loop):
         return {"word": _("other view, not measured"), "sign": "○", "tone": "quiet"}
+    if not loop["current"]:
+        return {**_REPLACED, "word": _(_REPLACED["word"])}
     if loop["state"] == "analysed" and decided(loop):
         word, sign, tone = _STATUS[review["decision"]]
         return {"word": f"{_(word)} {review['reviewer']}", "sign": sign, "tone": tone}
-    if not loop["current"]:
-        return {**_REPLACED, "word": _(_REPLACED["word"])}
     if loop["expert"]:
         return {
             "word": _("for an expert, asks {initials}", initials=loop["expert"]["by"]),
@@ -343,8 +343,6 @@ def undoable(loop: Row) -> bool:
 
 def no_longer_in_force(item: dict[str, Any], later: Row) -> None:
     """Write into what is told of a review why it isn't in force any more."""
-    if not item["stands"]:
-        return
     undone = later["decision"] == "undone"
     if undone:
         who, when = later["reviewer"], clock(later["at"])

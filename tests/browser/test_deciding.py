@@ -102,3 +102,44 @@ def test_the_keys_are_listed_from_the_first(open_page: Open) -> None:
     expect(tab.locator("#keys-title")).to_be_in_viewport()
     tab.keyboard.press("Escape")
     expect(tab.locator("#keys-dialog")).to_be_hidden()
+
+
+def test_who_would_replace_another_s_correction_is_told_so_and_sees_it(
+    box: Box, open_page: Open, arrive: Arrive
+) -> None:
+    row = arrive()
+    tab = hand.correcting(open_page, row)
+    accept = tab.locator("#accept")
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -30, 0)
+    expect(accept).to_have_text("Save and accept")
+    other = reviewbox.Page(box, "BM")
+    assert other.review(row["seq"], decision="corrected", **_marks(row, 1))[0] == 201
+    expect(tab.locator("#problem")).to_contain_text("corrected BM. Theirs is the dashed line.")
+    expect(accept).to_have_text("Replace BM’s decision")
+    expect(accept).to_be_enabled()
+    tab.keyboard.press("z")  # without a drawing of one's own it is a plain accept again
+    expect(accept).not_to_contain_text("Replace")
+
+
+def test_a_save_that_met_another_s_decision_says_whose_before_it_replaces_it(
+    box: Box, open_page: Open, arrive: Arrive
+) -> None:
+    row = arrive()
+    tab = hand.correcting(open_page, row)
+    hand.drag_by_mouse(tab, hand.grabbable(box, tab, row), -30, 0)
+    tab.context.set_offline(True)
+    tab.locator("#accept").click()
+    expect(tab.locator("#said")).to_contain_text("kept here")
+    other = reviewbox.Page(box, "BM")
+    assert other.review(row["seq"], decision="corrected", **_marks(row, 1))[0] == 201
+    tab.context.set_offline(False)
+    told = tab.locator("#problem")
+    expect(told).to_contain_text("Decided meanwhile: corrected BM.", timeout=20_000)
+    expect(told).to_contain_text("Your correction is kept.")
+    assert hand.drawn_frames(tab) == [hand.FRAME]
+    accept = tab.locator("#accept")
+    expect(accept).to_have_text("Replace BM’s decision")
+    accept.click()
+    tab.wait_for_url("**/")
+    made = [item["reviewer"] for item in worklist.reviews(box.ledger, row["seq"])]
+    assert made == ["BM", "AK"]

@@ -253,6 +253,32 @@ def test_volumes_and_ef_follow_the_finger_as_the_box_will_measure_them(
     assert shown["EF"] == pytest.approx(stored["ef_percent"], abs=1.0)
 
 
+_FIGURES = """async ({ frames, marks }) => {
+  const { src } = document.querySelector('script[src$="start.js"]');
+  const { Sizes } = await import(src.replace('start.js', 'sizes.js'));
+  const sizes = [[10000, 0, 0, 0], [3852, 0, 0, 0], [5000, 0, 0, 0]];
+  const slender = Array.from({ length: 64 }, (_, i) => {
+    const turn = (Math.PI * i) / 32;
+    return [100 + 20 * Math.cos(turn), 150 + 100 * Math.sin(turn)];
+  });
+  const at = () => new Map([[1, Float32Array.from(slender.flat())]]);
+  const numbers = { ef: '62 %', spread: '±3', volumes: [], lines: ['A4C', '4 beats'], why: [] };
+  const measured = { marks: { ed: 0, es: 1 }, numbers };
+  return new Sizes({ sizes, mm_per_px: null }, 1, at).numbers({ frames, marks, at }, measured).ef;
+}"""
+
+
+@pytest.mark.parametrize(
+    ("frames", "marks", "ef"),
+    # 61.48 %, which the box keeps as 61.5 and tells as 62.
+    [([2], {}, "62 %"), ([], {"ed": 0}, "62 %"), ([1, 2], {}, "61 %"), ([], {"es": 2}, "50 %")],
+)
+def test_ef_changes_with_its_own_frames_and_marks_alone(
+    tab: Page, frames: list[int], marks: dict[str, int], ef: str
+) -> None:
+    assert tab.evaluate(_FIGURES, {"frames": frames, "marks": marks}) == ef
+
+
 _PAINTED = """() => Object.fromEntries(['overlay', 'hand'].map((id) => {
   const canvas = document.getElementById(id);
   if (!canvas) return [id, null];

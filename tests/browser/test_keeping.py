@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
+from pydicom.uid import generate_uid
 
 from tests.box import Box
 from tests.browser import hand
 
 Open = Callable[..., Page]
 Arrive = Callable[..., dict[str, Any]]
+_OTHER = 12  # a frame that another tablet draws on
 _PARTS = (
     *("#numbers", "#legend", "[data-tool=drag]", "#undo", "#set-ed", "#changed", "#stage"),
     *("#accept", "#back-out"),
@@ -79,6 +81,47 @@ def test_a_stroke_cut_by_a_reload_is_kept_as_far_as_it_went(
     tab.reload()
     expect(tab.locator("#back-out")).to_have_text("Take all back")
     assert hand.drawn_frames(tab) == [hand.FRAME]
+
+
+def test_two_tablets_of_one_person_lose_no_stroke_to_each_other(
+    box: Box, open_page: Open, row: dict[str, Any]
+) -> None:
+    first = hand.correcting(open_page, row)
+    hand.drag_by_mouse(first, hand.grabbable(box, first, row), -30, 0)
+    expect(first.locator("#changed")).to_contain_text("Kept on the box")
+    second = open_page(f"/loop/{row['seq']}")
+    hand.open_loop(second)
+    hand.go_to_frame(second, _OTHER)
+    for key in (".", "Shift+ArrowRight"):
+        second.keyboard.press(key)
+    expect(second.locator("#changed")).to_contain_text("2 frames changed. Kept on the box")
+    for key in (".", "Shift+ArrowLeft"):
+        first.keyboard.press(key)
+    expect(first.locator("#problem")).to_have_text(
+        "What you drew on another tablet has been added."
+    )
+    expect(first.locator("#changed")).to_contain_text("2 frames changed. Kept on the box")
+    drawn = hand.draft(first)
+    assert drawn is not None
+    assert hand.drawn_frames(first) == [hand.FRAME, _OTHER]
+    second.reload()
+    expect(second.locator("#changed")).to_contain_text("Kept on the box")
+    stands = hand.draft(second)
+    assert stands is not None
+    assert sorted(stands["frames"]) == sorted(drawn["frames"])
+
+
+def test_a_drawing_on_a_loop_that_is_sent_again_is_not_called_safe(
+    open_page: Open, arrive: Arrive
+) -> None:
+    same = {"StudyInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
+    tab = hand.correcting(open_page, arrive(elements=same))
+    tab.keyboard.press("Shift+D")
+    expect(tab.locator("#changed")).to_contain_text("Kept on the box until you save.")
+    arrive(elements=same)
+    expect(tab.locator("#blocked")).to_contain_text("look at the newer one")
+    expect(tab.locator("#changed")).to_contain_text("Can’t be saved any more.")
+    expect(tab.locator("#changed")).not_to_contain_text("Kept")
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (768, 1024)])

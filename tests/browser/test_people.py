@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from appliance.ledger import audit, user, worklist
+from appliance.ledger import audit, draft, user, worklist
 from tests.box import PIN, Box
 from tests.browser import hand
 from tests.webui.reviewbox import enrol
@@ -117,8 +117,10 @@ def test_lock_returns_to_the_same_loop_with_what_was_drawn(
     hand.enter_pin(tab, "AK")
     tab.wait_for_url(f"**/loop/{row['seq']}")
     hand.open_loop(tab)
+    again = hand.draft(tab)
     assert drawn is not None
-    assert {**(hand.draft(tab) or {}), "at": 0} == {**drawn, "at": 0}
+    assert again is not None
+    assert all(again[part] == drawn[part] for part in ("base", "frames", "marks"))
     expect(tab.locator("#said")).to_contain_text("not saved yet")
 
 
@@ -144,16 +146,76 @@ def test_somebody_else_takes_over_without_what_was_not_saved(
     assert hand.draft(tab) is not None  # AK's, for AK
 
 
-def test_signing_out_wipes_what_was_not_saved(box: Box, tablet: Any, arrive: Arrive) -> None:
+@pytest.mark.parametrize("network", ["there", "gone and back"])
+def test_signing_out_wipes_what_was_not_saved_once_the_box_has_it(
+    box: Box, tablet: Any, arrive: Arrive, network: str
+) -> None:
     row = arrive()
+    path = f"/loop/{row['seq']}"
     tab = tablet(box)
-    hand.sign_in(tab, "AK", f"/loop/{row['seq']}")
+    hand.sign_in(tab, "AK", path)
     hand.open_loop(tab)
+    tab.context.set_offline(network != "there")
+    draw(tab, row)
+    tab.keyboard.press("l")  # at once: the page would bring it to the box a moment later
+    expect(tab.locator("#lock")).to_be_hidden()
+    tab.context.set_offline(False)
+    sign_out(tab)
+    assert hand.draft(tab) is None
+    hand.sign_in(tab, "AK", path)
+    hand.open_loop(tab)
+    expect(tab.locator("#said")).to_contain_text("not saved yet")
+
+
+def test_what_the_box_never_got_outlasts_signing_out_for_its_drawer_alone(
+    box: Box, tablet: Any, arrive: Arrive
+) -> None:
+    row = arrive()
+    path = f"/loop/{row['seq']}"
+    tab = tablet(box)
+    hand.sign_in(tab, "AK", path)
+    hand.open_loop(tab)
+    tab.context.route("**/draft", lambda route: route.abort("internetdisconnected"))
     draw(tab, row)
     tab.keyboard.press("l")
-    tab.get_by_role("button", name="Sign AK out").click()
-    expect(tab.get_by_role("heading", name="Who is there?")).to_be_visible()
-    assert hand.draft(tab) is None
+    sign_out(tab)
+    tab.context.unroute("**/draft")
+    hand.sign_in(tab, "BM", path)
+    hand.open_loop(tab)
+    expect(tab.locator("#said")).not_to_contain_text("not saved yet")
+    tab.keyboard.press("l")
+    sign_out(tab, "BM")
+    assert draft.of(box.ledger, row["seq"], "AK") is None
+    hand.sign_in(tab, "AK", path)
+    expect(tab.locator("#changed")).to_contain_text("Kept on the box")
+    assert draft.of(box.ledger, row["seq"], "AK") is not None
+
+
+def test_a_decision_that_waits_is_told_to_who_comes_next_and_stays_its_author_s(
+    box: Box, tablet: Any, arrive: Arrive
+) -> None:
+    row = arrive()
+    path = f"/loop/{row['seq']}"
+    tab = tablet(box)
+    hand.sign_in(tab, "AK", path)
+    hand.open_loop(tab)
+    tab.context.route("**/reviews", lambda route: route.abort("internetdisconnected"))
+    tab.locator("#accept").tap()
+    expect(tab.locator("#said")).to_contain_text("not yet on the box")
+    tab.keyboard.press("l")
+    expect(tab.locator("#waiting")).to_contain_text("signs in here: AK")
+    hand.enter_pin(tab, "BM")
+    tab.wait_for_url(f"**{path}")
+    hand.open_loop(tab)
+    expect(tab.locator("#problem")).to_contain_text("A decision of AK waits on this tablet.")
+    tab.locator("#accept").tap()
+    expect(tab.locator("#said")).to_contain_text("not yet on the box")
+    tab.context.unroute("**/reviews")
+    tab.wait_for_url(f"{box.url}/")
+    (review,) = worklist.reviews(box.ledger, row["seq"])
+    assert review["reviewer"] == "BM"
+    tab.keyboard.press("l")
+    expect(tab.locator("#waiting")).to_contain_text("signs in here: AK")
 
 
 def test_what_another_tab_still_shows_is_not_decided_under_a_new_name(
@@ -275,6 +337,12 @@ def test_an_admin_manages_people_on_the_page(quick: Box, tablet: Any, artefacts:
     expect(tab.get_by_text("NW, removed")).to_be_visible()
     assert user.find(quick.ledger, "NW") is None
     assert {"add user", "remove user"} <= set(told(quick))
+
+
+def sign_out(tab: Page, initials: str = "AK") -> None:
+    """Sign out on the page that a lock leads to."""
+    tab.get_by_role("button", name=f"Sign {initials} out").click()
+    expect(tab.get_by_role("heading", name="Who is there?")).to_be_visible()
 
 
 def draw(tab: Page, row: dict[str, Any]) -> None:

@@ -125,7 +125,7 @@ def test_a_review_without_its_row_is_named(ledger):
 
 _EVERY_COLUMN = {
     **dict.fromkeys(
-        ["seq", "analysis_id", "ed_frame", "es_frame", "parent", "decided_boot_s"],
+        ["seq", "analysis_id", "ed_frame", "es_frame", "parent", "restores", "decided_boot_s"],
         "1 + coalesce({}, 1)",
     ),
     **dict.fromkeys(["analysis_sha256", "patient_id", "reviewer", "reason", "key"], "{} || 'x'"),

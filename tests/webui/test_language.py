@@ -2,16 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from babel.messages.catalog import Catalog
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from appliance import catalogues
 from appliance.webui.language import Catalogue
 from tests.box import REPOSITORY, Box
 from tests.webui.reviewbox import Page
@@ -33,18 +36,25 @@ GERMAN = {
 SCRIPTS = {"Accept": "Annehmen", ("1 loop", "{count} loops"): ("1 Schleife", "{count} Schleifen")}
 
 
+def write(folder: Path, domain: str, texts: Mapping[Any, Any]) -> Path:
+    """Compile a catalogue of German."""
+    home = folder / "de" / "LC_MESSAGES"
+    home.mkdir(parents=True, exist_ok=True)
+    catalogue = Catalog("de", charset="utf-8", fuzzy=False)
+    for message, text in texts.items():
+        catalogue.add(message, text)
+    path = home / f"{domain}.mo"
+    with path.open("wb") as file:
+        write_mo(file, catalogue)
+    return path
+
+
 @pytest.fixture(scope="module")
 def german(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site's own folder of translations, which knows a few words of German."""
     folder = tmp_path_factory.mktemp("locale")
-    home = folder / "de" / "LC_MESSAGES"
-    home.mkdir(parents=True)
-    for domain, texts in (("echocart", GERMAN), ("echocart-js", SCRIPTS)):
-        catalogue = Catalog("de", charset="utf-8", fuzzy=False)
-        for message, text in texts.items():
-            catalogue.add(message, text)
-        with (home / f"{domain}.mo").open("wb") as file:
-            write_mo(file, catalogue)
+    write(folder, "echocart", GERMAN)
+    write(folder, "echocart-js", SCRIPTS)
     return folder
 
 
@@ -90,6 +100,53 @@ def test_a_number_takes_its_form(german: Path) -> None:
 def test_a_place_that_the_translation_misnames_does_not_take_the_page_away(german: Path) -> None:
     said = Catalogue("de", german).one("{initials}: lock, or hand over", {"initials": "AK"})
     assert said == "AK: lock, or hand over"
+
+
+def test_a_script_never_gets_a_text_whose_places_it_can_not_fill(tmp_path: Path) -> None:
+    texts = {
+        "loop {number}": "Schleife {nummer}",
+        ("1 frame", "{count} frames"): ("1 Bild", "{anzahl} Bilder"),
+        ("1 beat", "{count} beats"): ("ein Schlag", "{count} Schläge"),
+    }
+    write(tmp_path, "echocart-js", texts)
+    scripts = Catalogue("de", tmp_path).scripts
+    assert scripts.keys() == {"", "1 beat"}
+    assert scripts["1 beat"] == ["ein Schlag", "{count} Schläge"]
+
+
+@pytest.mark.parametrize("domain", catalogues.DOMAINS)
+@pytest.mark.parametrize("damage", ["empty", "other", "cut", "plural", "charset"])
+def test_what_is_no_catalogue_is_told_as_that(tmp_path: Path, domain: str, damage: str) -> None:
+    path = write(tmp_path, domain, GERMAN)
+    whole = path.read_bytes()
+    path.write_bytes(
+        {
+            "empty": b"",
+            "other": b"This is a letter, not a catalogue.",
+            "cut": whole[: len(whole) // 2],
+            "plural": whole.replace(b"(n != 1)", b"(n % 0) "),
+            "charset": whole.replace(b"charset=utf-8", b"charset=utf-q"),
+        }[damage]
+    )
+    assert path.read_bytes() != whole
+    with pytest.raises(catalogues.CatalogueError, match=rf"de/LC_MESSAGES/{domain}\.mo can't be"):
+        Catalogue("de", tmp_path)
+
+
+@pytest.mark.parametrize("domain", catalogues.DOMAINS)
+def test_a_catalogue_that_can_not_be_read_leaves_the_page_in_english(
+    tmp_path: Path, german: Path, domain: str
+) -> None:
+    folder = shutil.copytree(german, tmp_path / "locale")
+    (folder / "de" / "LC_MESSAGES" / f"{domain}.mo").write_bytes(b"\xde\x12\x04\x95 and no more")
+    with Box(tmp_path / "box", services=("webui",), webui=f'locale_dir = "{folder}"') as box:
+        for path in ("/sign-in", "/not-here", "/sign-in"):
+            asked = {"Accept-Language": "de", "Accept": "text/html"}
+            _, _, text = Page(box, "").ask(path, headers=asked)
+            assert '<html lang="en">' in text.decode()
+            assert 'id="translations"' not in text.decode()
+        told = f"de/LC_MESSAGES/{domain}.mo can't be read (error): the page speaks English"
+        assert box.log("webui").count(told) == 1
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,29 @@ def test_what_was_undone_or_replaced_stays_in_sight(page: Page, arrive: Arrive) 
     assert [item["note"] for item in told[2:]] == ["Replaced.", "Wrong view"]
     page.review(row["seq"], decision="undone")
     told = page.get(f"/api/loops/{row['seq']}")["annotations"]
-    assert [item["stands"] for item in told] == [True, False, False, False]
+    assert [item["stands"] for item in told] == [False, False, True, False]
+    assert told[2]["note"] == ""
+    assert "Undone by AK" in told[3]["note"]
+
+
+def test_a_mistaken_rejection_that_is_undone_leaves_the_correction_as_it_was(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    row = arrive()
+    contours = {"4": {LV: _wider(box, row, 4)}}
+    page.review(row["seq"], decision="corrected", contours=contours, **_marks(row))
+    before = page.get(f"/api/loops/{row['seq']}")
+    other = Page(box, "BB")
+    other.review(row["seq"], decision="rejected", reason="Poor image")
+    assert other.review(row["seq"], decision="undone")[0] == HTTPStatus.CREATED
+    after = page.get(f"/api/loops/{row['seq']}")
+    for same in ("status", "deliveries", "undoable", "loops"):
+        assert after[same] == before[same], same
+    assert after["status"]["word"] == "corrected AK"
+    assert after["annotations"][:2] == before["annotations"]
+    assert [item["stands"] for item in after["annotations"]] == [False, True, False]
+    states = {item["state"] for item in worklist.deliveries(box.ledger, row["seq"])}
+    assert states == {"queued"}
 
 
 def test_a_decision_whose_result_has_left_can_not_be_undone_and_the_page_says_what_to_do(

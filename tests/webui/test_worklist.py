@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from http import HTTPStatus
+from json import dumps
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from pydicom.uid import generate_uid
 
-from appliance.ledger import event, worklist
+from appliance.ledger import event, identity, worklist
 from appliance.webui import attention
 from tests.box import Box
 from tests.webui.reviewbox import Page
@@ -181,7 +182,14 @@ def _loop(**changes: Any) -> dict[str, Any]:
         "quality": {"doubt": "", "doubtful": []},
     }
     loop = {"state": "analysed", "current": True, "purged_at": "", "expert": None}
+    loop |= {"patients": 1, "identity": None, "patient_id": "P1"}
+    loop |= {"patient_name": "DOE^JANE", "patient_birth_date": ""}
     return {**loop, "review": None, "view": view, "analysis": analysis, **changes}
+
+
+def _said(name: str) -> dict[str, Any]:
+    """A person's word that a study is this patient's."""
+    return {"by": "BB", "right": "P1", "right_identity": dumps(["P1", name, ""])}
 
 
 def _review(**changes: Any) -> dict[str, Any]:
@@ -220,6 +228,9 @@ def _review(**changes: Any) -> dict[str, Any]:
             {"state": "kept", "analysis": None},
             ["looks like A4C, but no heart was recognised"],
         ),
+        ({"patients": 2, "identity": None}, []),
+        ({"patients": 2, "identity": _said("other^b")}, ["another patient’s, says BB"]),
+        ({"patients": 2, "identity": _said("doe^jane")}, []),
         ({"state": "kept", "analysis": None, "view": None}, []),
         ({"state": "kept", "current": False, "analysis": None}, []),
     ],
@@ -273,3 +284,38 @@ def test_a_rejected_loop_s_ef_does_not_count_for_its_study(page: Page, arrive: A
     assert page.review(kept["seq"], decision="rejected", reason="Poor image")[0] == 201
     none = next(item for item in studies(page) if kept["seq"] in item["loops"])
     assert '<span class="number">EF' not in none["html"]
+
+
+def test_a_study_s_ef_counts_no_loop_that_may_be_another_patient_s(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    study = {"StudyInstanceUID": generate_uid()}
+    doe = arrive(elements=study, PatientID="ONE", PatientName="DOE^JANE")
+    arrive(elements=study, PatientID="TWO", PatientName="POE^P", heart_rate=60)
+
+    def shown() -> str:
+        return next(item["html"] for item in studies(page) if doe["seq"] in item["loops"])
+
+    assert '<span class="number">EF' not in shown()
+    people = frozenset({"ONE", "TWO"})
+    identity.say(box.ledger, identity.Said(doe["seq"], "BB", people, "ONE"))
+    ef = doe["analysis"]["measures"]["ef_percent"]
+    assert f'<span class="number">EF {ef:.0f} %<' in shown()
+    assert shown().count("another patient’s, says BB") == 1
+
+
+def test_what_was_replaced_looks_neither_decided_nor_delivered(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    same = {"StudyInstanceUID": generate_uid(), "SOPInstanceUID": generate_uid()}
+    old = arrive(elements=same)
+    page.review(old["seq"])
+    with box.ledger.transaction() as db:
+        db.conn.execute("UPDATE outbox SET state = 'proven' WHERE seq = ?", [old["seq"]])
+        event.record(db, old["seq"], "delivery:usb", "proven")
+    new = arrive(elements=same)
+    assert new["seq"] != old["seq"]
+    shown = next(item["html"] for item in studies(page) if old["seq"] in item["loops"])
+    assert "replaced by a newer one" in shown
+    assert "accepted AK" not in shown
+    assert "Deliveries" not in shown

@@ -1,6 +1,6 @@
 /** The Correct mode: the right column becomes tools, every stroke is kept here and on the box. */
 
-import * as drafts from './drafts.js';
+import { load } from './drafts.js';
 import { Editor } from './editor.js';
 import { Keeper } from './keeping.js';
 import { n, t } from './language.js';
@@ -26,17 +26,22 @@ export class Correction {
    * @param {import('./view.js').View} view
    * @param {() => void} onChange called when it begins, changes or ends
    * @param {() => boolean} may whether anything may be changed now
+   * @param {(sentence: string) => void} complain
    */
-  constructor(view, onChange, may) {
+  constructor(view, onChange, may, complain) {
     this.#view = view;
     this.#onChange = onChange;
     this.#may = may;
     view.measures = ({ analysis, aspect }, model) => new Sizes(analysis, aspect, model);
     this.tool = 'drag';
     this.boxed = false;
-    this.#keeper = new Keeper(view.state.seq, (kept) => {
+    this.#keeper = new Keeper(view.state.seq, (kept, { draft, said }) => {
       this.boxed = kept;
-      this.tell();
+      if (draft) {
+        this.#left.editor.restore(draft);
+        complain(said);
+      }
+      this.#redraw();
     });
     this.#wire();
   }
@@ -57,7 +62,7 @@ export class Correction {
   }
 
   #kept() {
-    return drafts.load(this.#view.state.analysis.sha256);
+    return load(this.#view.state.analysis.sha256);
   }
 
   #open(draft) {
@@ -83,9 +88,7 @@ export class Correction {
     this.#view.brush = null;
     this.#pick(-1);
     document.body.classList.remove('correcting');
-    this.#view.tell();
-    this.#view.draw();
-    this.#onChange();
+    this.#redraw();
   }
 
   /** Take everything back, or leave when nothing is drawn: no work is lost by one tap. */
@@ -107,26 +110,16 @@ export class Correction {
     this.#changed();
   }
 
-  /** Take up what was drawn before a reload, on this tablet or, later than here, on another. */
+  /** Take up what was drawn before a reload, on this tablet or on another. */
   async restore() {
     const { state } = this.#view;
     if (state.blocked || !state.analysis?.sha256) return;
-    const [here, there] = [this.#kept(), await this.#fromBox()];
-    const draft = (there?.at ?? -1) > (here?.at ?? -1) ? there : here;
+    const draft = await this.#keeper.load(state.analysis.sha256);
     if (!draft || !state.annotations.some(({ id }) => id === draft.base)) return;
     await this.#view.show(draft.base);
     this.#open(draft);
     const first = this.#view.editor.frames[0];
     if (first !== undefined) this.#view.player.seek(first);
-  }
-
-  async #fromBox() {
-    try {
-      const kept = await this.#keeper.load();
-      return kept.analysis_sha256 === this.#view.state.analysis.sha256 ? kept.draft : null;
-    } catch {
-      return null; // not reached: what is here is all there is
-    }
   }
 
   /** A decision is on its way: the box forgets the drawing with it. */
@@ -336,12 +329,13 @@ export class Correction {
   /** @param {boolean} [fresh] nothing was drawn yet: there is nothing to forget on the box */
   #changed(fresh = false) {
     const { editor, state } = this.#view;
-    const kept = editor.changed ? { base: this.base.id, ...editor.save() } : null;
-    this.kept = drafts.store(state.analysis.sha256, kept);
-    const draft = kept && { ...kept, at: Date.now() };
+    const draft = editor.changed ? { base: this.base.id, ...editor.save(), at: Date.now() } : null;
     const { newest_review, analysis } = state;
-    if (!fresh) this.#keeper.store(draft && { analysis_sha256: analysis.sha256, newest_review, draft });
-    this.tell();
+    if (fresh) this.#redraw();
+    else this.#keeper.store({ analysis_sha256: analysis.sha256, newest_review, draft });
+  }
+
+  #redraw() {
     this.#view.tell();
     this.#view.draw();
     this.#onChange();
@@ -364,10 +358,10 @@ export class Correction {
   }
 
   #told(count) {
-    const here = this.kept ? t('Kept on this tablet until you save.') : t('Not kept: save soon.');
+    const here = this.#keeper.kept ? t('Kept on this tablet until you save.') : t('Not kept: save soon.');
     const kept = this.boxed ? t('Kept on the box until you save.') : here;
     const changed = n('1 frame changed.', '{count} frames changed.', count);
-    return `${changed} ${kept}`;
+    return `${changed} ${this.#view.state.superseded ? t('Can’t be saved any more.') : kept}`;
   }
 
   #wire() {

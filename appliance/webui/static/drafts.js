@@ -1,7 +1,7 @@
 /**
  * Corrections not saved yet, kept on this tablet under who drew them and the analysis they belong
  * to. No patient's name. They outlast a lock; nobody else at this tablet gets them, and signing
- * out wipes them.
+ * out wipes those that the box has.
  */
 
 const ALL = 'echocart.draft.';
@@ -48,7 +48,9 @@ function forgetOldest() {
 export function wipe(reviewer) {
   try {
     const theirs = Object.keys(localStorage).filter((key) => key.startsWith(`${ALL}${reviewer}.`));
-    for (const key of theirs) localStorage.removeItem(key);
+    for (const key of theirs) {
+      if (!JSON.parse(localStorage.getItem(key)).unsent) localStorage.removeItem(key);
+    }
   } catch {
     // Storage is off: nothing was kept.
   }

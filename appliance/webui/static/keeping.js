@@ -1,6 +1,8 @@
-/** What is drawn and not saved, kept on the box as well: for when this tablet doesn't come back. */
+/** What is drawn and not saved: kept on this tablet, and on the box for when it doesn't come back. */
 
 import { getJSON, post } from './api.js';
+import * as drafts from './drafts.js';
+import { before } from './lock.js';
 
 const SOON_MS = 400; // after a stroke; the next one may follow at once
 const AGAIN_MS = 5000; // after the box did not answer
@@ -12,29 +14,52 @@ export class Keeper {
   #timer = 0;
   #waiting; // undefined when the box has the newest
   #sending = null;
+  #cut;
+  #on; // the box's name of the drawing that is gone on from
 
   /**
    * @param {number} seq of the loop
-   * @param {(kept: boolean) => void} onKept told whenever the box has the newest, or hasn't any more
+   * @param {(kept: boolean, answer: {draft?: object, said?: string}) => void} onKept told whenever
+   *   the box has the newest, or hasn't any more; with the drawing as it is there, where another
+   *   tablet drew on it too, and a sentence about that
    */
   constructor(seq, onKept) {
     this.#url = `/api/loops/${seq}/draft`;
     this.#onKept = onKept;
     // The page may be put to sleep for good.
     document.addEventListener('visibilitychange', () => document.hidden && this.#send());
-  }
-
-  /** @returns {Promise<{analysis_sha256: string | null, draft: object | null}>} what the box keeps */
-  load() {
-    return getJSON(this.#url);
+    before.push(async () => {
+      await this.#send();
+      await this.#send(); // what waited behind that
+    });
   }
 
   /**
-   * @param {object | null} body as the box takes it; null when nothing is drawn any more
+   * @param {string} analysis SHA-256 of the analysis
+   * @returns {Promise<object | null>} what is to be gone on from
    */
+  async load(analysis) {
+    const here = drafts.load(analysis);
+    // What the box doesn't have yet is brought there, and comes back with what it has.
+    const draft = here?.unsent ? here : ((await this.#there(analysis)) ?? here);
+    this.#on = draft?.on;
+    return draft;
+  }
+
+  async #there(analysis) {
+    try {
+      const { analysis_sha256, draft, on } = await getJSON(this.#url);
+      return analysis_sha256 === analysis ? { ...draft, on } : null;
+    } catch {
+      return null; // not reached: what is here is all there is
+    }
+  }
+
+  /** @param {object} body as the box takes it; its draft is null when nothing is drawn any more */
   store(body) {
     this.#waiting = body;
-    this.#onKept(false);
+    this.#keep(body, true);
+    this.#onKept(false, {});
     this.#later(SOON_MS);
   }
 
@@ -42,7 +67,11 @@ export class Keeper {
   stop() {
     clearTimeout(this.#timer);
     this.#waiting = undefined;
-    this.#sending?.abort();
+    this.#cut?.abort();
+  }
+
+  #keep({ analysis_sha256, draft }, unsent) {
+    this.kept = drafts.store(analysis_sha256, draft && { ...draft, on: this.#on, unsent });
   }
 
   #later(wait) {
@@ -50,21 +79,30 @@ export class Keeper {
     this.#timer = setTimeout(() => this.#send(), wait);
   }
 
-  async #send() {
-    if (this.#waiting === undefined || this.#sending) return;
+  #send() {
+    if (this.#waiting) this.#sending ??= this.#bring();
+    return this.#sending;
+  }
+
+  async #bring() {
     const body = this.#waiting;
     this.#waiting = undefined;
-    this.#sending = new AbortController();
-    const { signal } = this.#sending;
+    this.#cut = new AbortController();
+    const { signal } = this.#cut;
     try {
-      await post(this.#url, body ?? undefined, { method: body ? 'POST' : 'DELETE', signal });
-      if (this.#waiting === undefined) this.#onKept(Boolean(body));
+      const answer = await post(this.#url, { ...body, on: this.#on }, { signal });
+      // A stroke that waits knows nothing of another tablet's: they join when it is sent.
+      if (this.#waiting && answer.draft) return;
+      this.#on = answer.on;
+      if (this.#waiting || !answer.kept) return;
+      this.#keep({ ...body, draft: answer.draft ?? body.draft }, false);
+      this.#onKept(true, answer);
     } catch {
       // It is on this tablet all the while.
-      if (!signal.aborted && this.#waiting === undefined) this.#waiting = body;
+      if (!signal.aborted) this.#waiting ??= body;
     } finally {
       this.#sending = null;
-      if (this.#waiting !== undefined) this.#later(AGAIN_MS);
+      if (this.#waiting) this.#later(AGAIN_MS);
     }
   }
 }

@@ -10,6 +10,9 @@ const TOUCHED = 'echocart.touched'; // when somebody last touched any page of th
 const LOCKED = 'echocart.locked'; // until the box has ended the session (`signin.js`)
 const TOUCHES = ['pointerdown', 'keydown', 'wheel', 'touchstart'];
 
+/** What is to be done before the session ends. @type {(() => Promise<void>)[]} */
+export const before = [];
+
 const token = document.querySelector('meta[name=csrf-token]').content;
 let told = 0;
 let due = 0;
@@ -89,6 +92,8 @@ function place() {
 
 /** @returns {Promise<boolean>} whether the box has taken the lock, or knows this page no more */
 async function isTaken(body) {
+  // What is drawn goes first: it can't be sent once the session is over.
+  await Promise.race([Promise.all(before.map((send) => send())), pause(RETRY_MS)]);
   const answer = await post('/lock', body).catch(() => null);
   return answer !== null && answer.status < 500;
 }

@@ -15,19 +15,21 @@ const UNANSWERED = [0, 400, 401, 403];
  *   in it as a keyed hash
  */
 
+const name = ({ reviewer, body }) => `${PREFIX}${reviewer}.${body.analysis_sha256}`;
+
 /** @param {Pending} pending kept until `forget` */
 export function keep(pending) {
   try {
-    localStorage.setItem(PREFIX + pending.body.analysis_sha256, JSON.stringify(pending));
+    localStorage.setItem(name(pending), JSON.stringify(pending));
   } catch {
     // Storage is full or off: the page still sends it for as long as it is open.
   }
 }
 
 /** @param {Pending} pending answered, whatever the answer was */
-export function forget({ body }) {
+export function forget(pending) {
   try {
-    localStorage.removeItem(PREFIX + body.analysis_sha256);
+    localStorage.removeItem(name(pending));
   } catch {
     // Storage is off: nothing was kept.
   }
@@ -36,8 +38,8 @@ export function forget({ body }) {
 /** @returns {Pending[]} everything that waits on this tablet */
 export function all() {
   try {
-    const names = Object.keys(localStorage).filter((name) => name.startsWith(PREFIX));
-    return names.map((name) => JSON.parse(localStorage.getItem(name)));
+    const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX));
+    return keys.map((key) => JSON.parse(localStorage.getItem(key)));
   } catch {
     return []; // storage switched off, or not ours: nothing was kept
   }

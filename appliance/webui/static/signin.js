@@ -1,6 +1,7 @@
 /** Initials and PIN, by finger or by keyboard: letters choose who, digits are the PIN. */
 
 import * as drafts from './drafts.js';
+import { all } from './pending.js';
 
 const LETTERS_MS = 1500; // letters typed within belong together
 
@@ -38,6 +39,11 @@ if (!document.querySelector('meta[name=lock-after]')) {
   } catch {
     // Storage is off: nothing was kept.
   }
+}
+const waiting = document.getElementById('waiting');
+for (const who of new Set(all().map(({ reviewer }) => reviewer))) {
+  waiting.append(` ${who}`);
+  waiting.hidden = false;
 }
 document.getElementById('pad').hidden = false;
 document.getElementById('pad').addEventListener('click', press);

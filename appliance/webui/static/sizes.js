@@ -41,21 +41,24 @@ export class Sizes {
 
   /**
    * What the panel shows while a contour is drawn.
-   * @param {{ed?: number, es?: number}} marks
-   * @param {(frame: number) => Map<number, Float32Array>} now the contours as drawn
-   * @param {object} shown the numbers of what is corrected, as the box words them
-   * @returns {object} the same, with what has changed
+   * @param {import('./editor.js').Editor} editor
+   * @param {object} corrected the annotation that is: its `marks`, its `numbers` as the box words
+   *   them
+   * @returns {object} the numbers, with what has changed
    */
-  numbers({ ed, es }, now, shown) {
-    if (ed === undefined || es === undefined || !this.#analysis.sizes.length) return shown;
-    const [diastole, systole] = [this.#frame(ed, now(ed)), this.#frame(es, now(es))];
+  numbers(editor, { marks, numbers }) {
+    const { ed, es } = { ...marks, ...editor.marks };
+    if (ed === undefined || es === undefined || !this.#analysis.sizes.length) return numbers;
+    const shown = { ...numbers, spread: '', lines: [numbers.lines[0] ?? ''] };
+    const drawn = editor.frames.some((frame) => frame === ed || frame === es);
+    // Of frames that nobody drew on, the box's own figures stand: it rounds once more often.
+    if (!drawn && ed === marks.ed && es === marks.es) return shown;
+    const [diastole, systole] = [ed, es].map((frame) => this.#frame(frame, editor.at(frame)));
     const ef = ejection(diastole, systole);
     const scale = ef === null ? null : this.#analysis.mm_per_px;
     return {
       ...shown,
       ef: ef === null ? '–' : `${ef.toFixed(0)} %`,
-      spread: '',
-      lines: [shown.lines[0] ?? ''],
       volumes: scale ? volumes(diastole, systole, scale ** 3 / 1000) : [],
       why: ef === null ? [t('No EF with these contours.')] : shown.why,
     };

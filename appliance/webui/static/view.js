@@ -98,9 +98,10 @@ export class View {
     this.tell();
   }
 
-  /** Fetch the contours of the shown annotation, and the model's, which may lie under them. */
+  /** Fetch the contours of the shown annotation, and those that may lie under them. */
   async load() {
-    const wanted = this.state.annotations.filter(({ id }) => id === this.#shown || id === 'model');
+    const ids = [this.#shown, 'model', this.editor && this.latest];
+    const wanted = this.state.annotations.filter(({ id }) => ids.includes(id));
     await Promise.all(wanted.map((item) => this.#fetch(item)));
     this.draw();
   }
@@ -188,8 +189,7 @@ export class View {
       return;
     }
     this.#sizes ??= this.measures(state, (frame) => this.contoursAt(frame, 'model'));
-    const marks = { ...shown.marks, ...editor.marks };
-    const numbers = this.#sizes.numbers(marks, (frame) => editor.at(frame), shown.numbers);
+    const numbers = this.#sizes.numbers(editor, shown);
     panel.numbers(place, numbers, t('As drawn. Measured by the box when you save.'));
   }
 
@@ -306,8 +306,11 @@ export class View {
     }));
   }
 
+  /** The model's lines where a person drew others; under a correction what stands meanwhile. */
   #under(frame) {
-    return this.#corrected.includes(frame) ? this.#shapes(this.contoursAt(frame, 'model')) : [];
+    const theirs = this.editor && this.#shown !== this.latest;
+    if (!theirs && !this.#corrected.includes(frame)) return [];
+    return this.#shapes(this.contoursAt(frame, theirs ? this.latest : 'model'));
   }
 
   /** Say once when image and contours first stand together. */

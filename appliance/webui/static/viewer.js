@@ -1,11 +1,10 @@
 /** The viewer's page: loads a loop, listens to fingers and keys, and sends the decision. */
 
 import { getJSON, pause, persist } from './api.js';
-import { Whose } from './asking.js';
+import { Label, Whose } from './asking.js';
 import { Correction } from './correction.js';
 import * as drafts from './drafts.js';
 import * as keys from './keys.js';
-import { Label } from './label.js';
 import { t } from './language.js';
 import { Looking } from './looking.js';
 import { make } from './panel.js';
@@ -21,7 +20,7 @@ const byId = (id) => document.getElementById(id);
 const opened = performance.now();
 
 const { player } = view;
-const correction = new Correction(view, tellActions, mayCorrect);
+const correction = new Correction(view, tellActions, mayCorrect, complain);
 const label = new Label(view, sayView);
 const whose = new Whose(view, sayView);
 const looking = new Looking(view);
@@ -68,9 +67,11 @@ function mayCorrect() {
 function acceptWords() {
   const { shown, latest, state } = view;
   if (view.hidden) return t('Show contours');
-  if (correction.changed) return t('Save and accept');
-  const standing = state.annotations.find(({ id }) => id === latest);
-  if (standing?.decision !== 'corrected' || shown.id === latest) return t('Accept');
+  const standing = shown?.id !== latest && state.annotations.find(({ id }) => id === latest);
+  if (correction.changed) {
+    return standing?.by ? t('Replace {by}’s decision', standing) : t('Save and accept');
+  }
+  if (standing?.decision !== 'corrected') return t('Accept');
   return shown.decision === 'corrected' ? t('Accept this one') : t('Accept the model’s');
 }
 
@@ -103,7 +104,7 @@ function tellActions() {
   looking.tell();
   if (sending) return; // what becomes of it is said there
   if (correction.changed) say(`● ${t('not saved yet')}`, 'attention');
-  else if (state.newer && !state.newest_review) say(''); // said where the way to it is
+  else if (state.newer) say(''); // said where the way to it is
   else say(`${state.status.sign} ${state.status.word}`, state.status.tone);
 }
 
@@ -155,12 +156,12 @@ async function deliver(decided, stay = false) {
     document.body.dataset.decided = decided.body.decision ?? 'unsure';
     location.assign(answer.next);
   } catch (problem) {
-    await settle(problem.message);
+    await settle(problem.message, decided.body.newest_review);
   }
 }
 
-/** Go on after an answer that leaves this loop open: with its present state, and every draft. */
-async function settle(sentence) {
+/** Go on after an answer that leaves this loop open; a review after `seen` is what it met with. */
+async function settle(sentence, seen = view.state.newest_review) {
   complain(sentence);
   try {
     await persist(refresh);
@@ -169,7 +170,14 @@ async function settle(sentence) {
     tellActions();
   }
   if (!sentence) return;
-  complain(correction.changed ? `${sentence} ${t('Your correction is kept.')}` : sentence);
+  const told = view.state.newest_review === seen ? sentence : meanwhile(view.state);
+  complain(correction.changed ? `${told} ${t('Your correction is kept.')}` : told);
+  if (told !== sentence && isReady()) hold();
+}
+
+/** @returns {string} who has decided, how, and where in the picture that is seen */
+function meanwhile({ status }) {
+  return t('Decided meanwhile: {word}.', status) + (view.editor ? ` ${t('Theirs is the dashed line.')}` : '');
 }
 
 /**
@@ -338,7 +346,7 @@ async function refresh() {
     correction.leave();
     complain(t('The loop was analysed anew: look at the new contours first.'));
   } else if (decided && !sending) {
-    complain(t('Decided meanwhile: {word}.', state.status));
+    complain(meanwhile(state));
     hold();
   }
   await view.renew(state);
@@ -376,10 +384,10 @@ async function start() {
   poll();
   await contours;
   await correction.restore();
-  const { reviewer } = document.body.dataset;
-  const mine = (item) => item.seq === view.state.seq && item.reviewer === reviewer;
-  const unsent = pending.all().find(mine);
-  if (unsent) deliver(unsent, true);
+  for (const item of pending.all().filter(({ seq }) => seq === view.state.seq)) {
+    if (item.reviewer === document.body.dataset.reviewer) deliver(item, true);
+    else complain(t('A decision of {reviewer} waits on this tablet.', item));
+  }
   await Promise.race([player.begun, loading]);
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   if (!calm && !view.editor) player.play();
