@@ -30,7 +30,9 @@ def main() -> None:
     """Run the benchmarks named, or all."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES, help=f"among {', '.join(NAMES)}")
-    parser.add_argument("--quick", action="store_true", help="short runs, for a look; nothing is kept")
+    parser.add_argument(
+        "--quick", action="store_true", help="short runs, for a look; nothing is kept"
+    )
     arguments = parser.parse_args()
     failed = [name for name in arguments.names if not run(name, arguments.quick)]
     if not arguments.quick:
