@@ -13,7 +13,10 @@ _DATE = 8  # digits of a DA
 _NEWEST = 60  # loops of earlier studies looked at
 
 # Only what lay in the ledger before a review may go into its report: a delivery that is tried
-# again sends the same object. Its loop had not been replaced by then either.
+# again sends the same object. Its loop had not been replaced by then either. One decided anew
+# before the report first left is told by its own report, which is the newer one; what was in
+# force when the first try began is asked at each.
+_FIRST_TRY = "(SELECT newest_review + 1 FROM report_basis WHERE review_id = r.id)"
 _OTHER_VIEW = f"""
 SELECT p.id FROM review r
 JOIN instance mine ON mine.seq = r.seq
@@ -21,6 +24,7 @@ JOIN instance i ON i.study_instance_uid = mine.study_instance_uid AND i.seq != m
 JOIN review p ON p.id = {in_force("i", before="r.id")}
 WHERE r.id = ? AND mine.study_instance_uid != ''
   AND p.decision IN ('accepted', 'corrected') AND p.view = ? AND p.patient_id = r.patient_id
+  AND p.id = {in_force("i", before=f"coalesce({_FIRST_TRY}, 9e18)")}
   AND NOT EXISTS (
     SELECT 1 FROM instance n WHERE n.sop_instance_uid = i.sop_instance_uid
       AND n.seq > i.seq AND n.received_at < r.at
@@ -50,7 +54,8 @@ ORDER BY r.id DESC LIMIT {_NEWEST}
 def other_view(ledger: Ledger, review_id: int) -> Row | None:
     """Return the accepted loop of the other apical view that a review stands beside, or None.
 
-    The newest decision that came before this one, in the same study and for the same patient.
+    The newest decision that came before this one, in the same study and for the same patient,
+    if it still stood when this one's results first left.
 
     Returns
     -------

@@ -52,6 +52,12 @@ NOT EXISTS (
 """
 _WAITING = "o.state IN ('queued', 'sent')"
 _ORIGINALS, _RESULTS = "o.review_id IS NULL", "o.review_id IS NOT NULL"
+# What stood at the first try of the first of a review's results: all of them, to every
+# destination and at each try, tell of the same.
+_BASIS = (
+    "INSERT INTO report_basis (review_id, newest_review) SELECT ?, max(id) FROM review WHERE true"
+    " ON CONFLICT DO NOTHING"
+)
 FRESH_S = 1800.0  # a decision is fresh for so long after its study could close
 _LATEST = 200  # decisions among which fresh ones are looked for
 _RACES = 5  # rows that somebody else may take first before this look finds nothing
@@ -153,6 +159,8 @@ class _Look:
             if still is None or not self._may_leave(still):
                 return None
             lease.take(db, "outbox", row["id"], owner, lease_s)
+            if row["review_id"] is not None:
+                db.conn.execute(_BASIS, [row["review_id"]])
         leased = {name: still[name] for name in _LEASED}
         return Delivery(**{**leased, "tries": still["tries"] + 1, "owner": owner})
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.ledger import Ledger, analysis, beside, reception, review, view, worklist
+from appliance.ledger import Ledger, analysis, beside, delivery, reception, review, view, worklist
 from appliance.ledger.view import Said
 from tests.ledger.test_states import OPENED, USB, decision, received
 
@@ -46,12 +46,39 @@ def test_the_second_of_two_accepted_views_stands_beside_the_first(ledger):
     assert beside.other_view(ledger, second)["measures"] == {"ef_percent": 55.0}
 
 
-def test_what_comes_after_a_decision_never_changes_what_stands_beside_it(ledger):
+def tried(ledger, review_id):
+    """Let a courier begin with what the outbox holds up to a review's results."""
+    while (found := delivery.claim(ledger, "sync:usb", 600, ["usb"])).review_id != review_id:
+        pass
+
+
+def test_what_comes_after_the_first_try_never_changes_what_stands_beside_it(ledger):
+    four, two = measured(ledger, "1.1"), measured(ledger, "1.2", "A2C")
+    accept(ledger, four, "k1")
+    second = accept(ledger, two, "k2")
+    tried(ledger, second)
+    accept(ledger, four, "k3", decision="rejected")
+    reception.record(ledger, received("1.1", "9" * 64))
+    assert partner(ledger, second) == four[0]
+
+
+def test_a_view_decided_anew_before_the_first_try_stands_in_its_own_report_only(ledger):
+    four, two = measured(ledger, "1.1"), measured(ledger, "1.2", "A2C")
+    accept(ledger, four, "k1")
+    second = accept(ledger, two, "k2")
+    again = accept(ledger, four, "k3")
+    tried(ledger, second)
+    assert partner(ledger, second) is None
+    assert partner(ledger, again) == two[0]
+
+
+def test_a_decision_taken_back_before_the_first_try_leaves_the_other_view_beside(ledger):
     four, two = measured(ledger, "1.1"), measured(ledger, "1.2", "A2C")
     accept(ledger, four, "k1")
     second = accept(ledger, two, "k2")
     accept(ledger, four, "k3", decision="rejected")
-    reception.record(ledger, received("1.1", "9" * 64))
+    accept(ledger, four, "k4", decision="undone")
+    tried(ledger, second)
     assert partner(ledger, second) == four[0]
 
 
