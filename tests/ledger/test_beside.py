@@ -48,7 +48,7 @@ def test_the_second_of_two_accepted_views_stands_beside_the_first(ledger):
 
 def tried(ledger, review_id):
     """Let a courier begin with what the outbox holds up to a review's results."""
-    while (found := delivery.claim(ledger, "sync:usb", 600, ["usb"])).review_id != review_id:
+    while delivery.claim(ledger, "sync:usb", 600, ["usb"]).review_id != review_id:
         pass
 
 
