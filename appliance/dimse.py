@@ -124,14 +124,13 @@ def associate(
         When the peer accepts no presentation context.
     """
     connected: list[Event] = []
-    handlers: list[Any] = [
+    wanted = (
         (evt.EVT_CONN_OPEN, _without_delay),
         (evt.EVT_CONN_OPEN, connected.append),
-    ]
-    if on_store:
-        handlers.append((evt.EVT_C_STORE, on_store))
-    if on_report:
-        handlers.append((evt.EVT_N_EVENT_REPORT, on_report))
+        (evt.EVT_C_STORE, on_store),
+        (evt.EVT_N_EVENT_REPORT, on_report),
+    )
+    handlers: list[Any] = [(event, handler) for event, handler in wanted if handler]
     if sending:
         handlers.append((evt.EVT_CONN_OPEN, _slowed, [sending]))
     try:
@@ -150,9 +149,8 @@ def associate(
         raise AssociationError(operation, subject, "Check the address.") from error
     if association.is_established:
         return association
-    raise _why_none(
-        association, f"{peer.host}:{peer.port}", operation, bool(connected), secure is not None
-    )
+    address = f"{peer.host}:{peer.port}"
+    raise _why_none(association, address, operation, bool(connected), secure is not None)
 
 
 def _why_none(

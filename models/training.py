@@ -121,9 +121,8 @@ def refine(
         torch.set_num_threads(recipe.threads)
     start = network.to(_device(), memory_format=torch.channels_last).eval()
     learner = copy.deepcopy(start)
-    optimizer = torch.optim.AdamW(
-        learner.parameters(), recipe.learning_rate, weight_decay=_WEIGHT_DECAY
-    )
+    rate, decay = recipe.learning_rate, _WEIGHT_DECAY
+    optimizer = torch.optim.AdamW(learner.parameters(), rate, weight_decay=decay)
     done = _resume(state, fingerprint, learner, optimizer)
     per_epoch = steps_of_epoch(frames, recipe)
     on_step(done * per_epoch, math.nan)
