@@ -9,6 +9,12 @@ import numpy.typing as npt
 _SMOOTH_S = 0.1  # s, width of the smoothing window: a third of the shortest systole
 _SWING_OF_RANGE = 0.35  # a turn must come back by this share of the curve's range
 _SWING_OF_MEAN = 0.04  # and by this share of the mean area, which is more than a mask's flutter
+_SHORTEST_S = 0.4  # of a loop that can hold a whole beat: 150 beats a minute
+_SHORT_S = (
+    0.65  # below it, a loop from the middle of a systole to that of a filling looks like a beat
+)
+_EDGE_S = 0.07  # at a loop's end: how steep the curve is there
+_ON_THE_WAY = 0.4  # share of the steepest slope: the area stands almost still at a true ED or ES
 _PARTIAL = 0.1  # share of the range by which a loop's first or last turn may fall short
 
 Curve = npt.NDArray[np.float64]
@@ -37,13 +43,15 @@ def smooth(area: Curve, rate_hz: float) -> Curve:
     return smoothed
 
 
-def find_beats(curve: Curve) -> list[tuple[int, int]]:
+def find_beats(curve: Curve, rate_hz: float) -> list[tuple[int, int]]:
     """Return the frames (ED, ES) of each beat: a maximum of the area and the minimum after it.
 
     Parameters
     ----------
     curve
         float [frames], smoothed.
+    rate_hz
+        Frames per second.
 
     Returns
     -------
@@ -51,10 +59,14 @@ def find_beats(curve: Curve) -> list[tuple[int, int]]:
         Empty when the loop holds less than a heartbeat, or hardly a contraction. A loop of one
         beat that starts at ES has its minimum first.
     """
+    if len(curve) < _SHORTEST_S * rate_hz:
+        return []
     low, high = np.percentile(curve, [5, 95])
     swing = max(_SWING_OF_RANGE * (high - low), _SWING_OF_MEAN * float(curve.mean()))
     turns = _zigzag(curve, swing)
     if len(turns) < 3:
+        return []
+    if len(curve) < _SHORT_S * rate_hz and any(_passes(turn, curve, rate_hz) for turn in turns):
         return []
     whole = _drop_partial(turns, curve, high - low)
     following = [(a.frame, b.frame) for a, b in pairwise(whole) if a.is_ed]
@@ -85,6 +97,19 @@ def _zigzag(curve: Curve, swing: float) -> list[_Turn]:
     if rising is not None:
         turns.append(_Turn(high, is_ed=True) if rising else _Turn(low, is_ed=False))
     return turns
+
+
+def _passes(turn: _Turn, curve: Curve, rate_hz: float) -> bool:
+    """Whether a loop begins or ends with this turn in the middle of a stroke: it is still steep."""
+    reach = max(1, round(_EDGE_S * rate_hz))
+    steps = np.abs(np.diff(curve))
+    if turn.frame < reach:
+        edge = steps[: turn.frame + reach]
+    elif turn.frame >= len(curve) - reach:
+        edge = steps[turn.frame - reach :]
+    else:
+        return False
+    return float(edge.mean()) > _ON_THE_WAY * float(np.percentile(steps, 95))
 
 
 def _drop_partial(turns: list[_Turn], curve: Curve, extent: float) -> list[_Turn]:

@@ -270,7 +270,7 @@ def _find(
 
     return [
         (max(near(ed), key=lambda i: area[i]), min(near(es), key=lambda i: area[i]))
-        for ed, es in find_beats(curve)
+        for ed, es in find_beats(curve, rate_hz)
         if near(ed) and near(es)
     ]
 

@@ -217,7 +217,30 @@ def test_the_phantoms_ef_and_volume_come_out_of_its_own_masks():
 
 def test_noise_on_the_area_makes_no_beats():
     noise = 10_000 + np.random.default_rng(1).normal(0, 120, 90)
-    assert find_beats(smooth(noise, 30.0)) == []
+    assert find_beats(smooth(noise, 30.0), 30.0) == []
+
+
+def area(seconds, beat_s=0.93, rate=30.0, start_s=0.0):
+    """A ventricle's area: a systole of 0.37 s, a filling of 0.3 s, and a rest."""
+    times = (start_s + np.arange(round(seconds * rate)) / rate) % beat_s
+    ejected = np.interp(times, [0, 0.37, 0.67, beat_s], [0, 1, 0.1, 0])
+    return smooth(10_000 - 4_000 * np.sin(ejected * np.pi / 2) ** 2, rate)
+
+
+@pytest.mark.parametrize("start_s", np.arange(0, 0.93, 0.1).tolist())
+def test_a_third_of_a_second_holds_no_beat(start_s):
+    assert find_beats(area(0.33, start_s=start_s), 30.0) == []
+
+
+@pytest.mark.parametrize("start_s", [0.1, 0.15, 0.2])
+def test_from_the_middle_of_a_systole_to_that_of_the_filling_is_no_beat(start_s):
+    assert find_beats(area(0.53 - start_s, start_s=start_s), 30.0) == []
+
+
+@pytest.mark.parametrize("beat_s", [0.67, 0.8, 1.0, 1.2])
+def test_one_beat_from_ed_to_ed_is_measured(beat_s):
+    (found,) = find_beats(area(beat_s, beat_s), 30.0)
+    assert found == (pytest.approx(0, abs=1), pytest.approx(11, abs=1))
 
 
 def test_ed_and_es_are_never_taken_from_doubtful_frames():
