@@ -16,6 +16,8 @@ from appliance.webui.thumbnails import name as drawn_on
 # Of several objects the one that is least far is told: a sign's place in this order.
 _SIGNS = ("▲", "○", "◐", "–", "●")
 
+STANDS_OUT = "stands out"  # of what a study is: a loop of it needs a closer look
+
 
 def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
     """Return what the list shows of a study's loops, which come oldest first."""
@@ -37,7 +39,9 @@ def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
 
 
 def kinds_of(loops: Sequence[words.Row]) -> Iterator[str]:
-    """Give the filters that a study of these loops is listed under."""
+    """Give the filters that a study of these loops is listed under, and whether it stands out."""
+    if any(map(attention.reasons, loops)):
+        yield STANDS_OUT
     if any(map(attention.needs_eyes, loops)):
         yield "needs"
     elif any(words.decided(loop) for loop in loops if loop["current"]):
@@ -89,8 +93,12 @@ def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
 
 
 def _in_order(loops: Sequence[words.Row]) -> list[words.Row]:
-    """Those that need eyes first; each group as the machine took them."""
-    return sorted(loops, key=lambda loop: (not attention.needs_eyes(loop), int(loop["seq"])))
+    """Those in which something stands out, those that wait; each group as the machine took them."""
+
+    def rank(loop: words.Row) -> tuple[bool, bool, int]:
+        return (not attention.reasons(loop), not attention.needs_eyes(loop), int(loop["seq"]))
+
+    return sorted(loops, key=rank)
 
 
 def _name(loop: words.Row) -> str:

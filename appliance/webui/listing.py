@@ -13,13 +13,14 @@ from flask import render_template
 from appliance.config import Settings
 from appliance.ledger import Ledger, worklist
 from appliance.webui import words
-from appliance.webui.cards import kinds_of, shown_of
+from appliance.webui.cards import STANDS_OUT, kinds_of, shown_of
 
 NEWEST = 1000  # loops on the list: a week of a busy clinic; older ones are found by their patient
 FOUND = 300  # loops a search shows at most
 PAGE = 48  # loops sent at a time, or one study with more
 
 Show = Literal["all", "needs", "kept", "done", "today"]
+_FIRST = (STANDS_OUT, "needs")
 _FILTERS: tuple[Show, ...] = ("all", "needs", "kept", "done", "today")
 
 
@@ -53,14 +54,15 @@ class Study:
     at: int = 0
 
     @property
-    def place(self) -> tuple[bool, int]:
-        """What the list is sorted by: those that need eyes, then the newest."""
-        return ("needs" not in self.kinds, -self.newest)
+    def place(self) -> tuple[int, int]:
+        """What the list is sorted by: what something stands out in, what waits, the newest."""
+        rank = next((rank for rank, kind in enumerate(_FIRST) if kind in self.kinds), len(_FIRST))
+        return (rank, -self.newest)
 
     @property
     def cursor(self) -> str:
         """Its place as text."""
-        return f"{int(self.place[0])}-{self.newest}"
+        return f"{self.place[0]}-{self.newest}"
 
 
 @dataclass(frozen=True)
@@ -226,6 +228,6 @@ def _up_to_a_page(studies: Iterable[Study]) -> Iterator[Study]:
             return
 
 
-def _place(cursor: str) -> tuple[bool, int]:
+def _place(cursor: str) -> tuple[int, int]:
     seen, newest = cursor.split("-")
-    return (seen == "1", -int(newest))
+    return (int(seen), -int(newest))

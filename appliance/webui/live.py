@@ -39,7 +39,7 @@ FILTERS = (
     ("done", N_("Done")),
     ("today", N_("Today")),
 )
-_CURSOR = r"^[01]-[0-9]{1,18}$"
+_CURSOR = r"^[0-2]-[0-9]{1,18}$"
 _SEARCH = "Echocart-Search"  # a header: an address may be written down somewhere, a name must not
 _LONGEST_SEARCH = 64
 _MOST_NEWS = 12  # studies told of in an event: a page asks for the parts of more that it shows
@@ -219,8 +219,12 @@ def version() -> Response:
 
 @blueprint.get("/metrics")
 def figures() -> Response:
-    """Return the figures of all services for a monitoring system; the page is on loopback only."""
-    return Response(metrics.read(here().settings.box.state_dir), content_type=metrics.CONTENT_TYPE)
+    """Return the figures of all services for a monitoring system."""
+    from appliance.figures import Figures  # with what the doctor needs: nobody else pays for it
+
+    box = here()
+    text = metrics.read(box.settings.box.state_dir) + Figures(box.settings, box.ledger).text()
+    return Response(text, content_type=metrics.CONTENT_TYPE)
 
 
 def _listing() -> Listing:

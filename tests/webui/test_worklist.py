@@ -64,11 +64,24 @@ def test_those_that_need_eyes_come_first_then_the_newest(page: Page, arrive: Arr
     assert [study["cursor"][0] for study in found] == sorted(s["cursor"][0] for s in found)
 
 
+def test_what_stands_out_comes_before_what_only_waits(page: Page, arrive: Arrive) -> None:
+    # Part of a beat has no EF, which is a reason to look; the other came later.
+    odd, plain = arrive(frames=10), arrive()
+    found = studies(page)
+    places = {
+        row["seq"]: next(i for i, study in enumerate(found) if row["seq"] in study["loops"])
+        for row in (odd, plain)
+    }
+    assert "no EF" in found[places[odd["seq"]]]["html"]
+    assert "no EF" not in found[places[plain["seq"]]]["html"]
+    assert places[odd["seq"]] < places[plain["seq"]]
+
+
 def test_the_parts_of_the_list_are_the_list(page: Page) -> None:
-    whole = studies(page, until="1-0", rows="none")
+    whole = studies(page, until="2-0", rows="none")
     cursor = whole[0]["cursor"]
     first = page.get(f"/api/studies?until={cursor}&rows=none")
-    rest = page.get(f"/api/studies?after={cursor}&until=1-0&rows=none")
+    rest = page.get(f"/api/studies?after={cursor}&until=2-0&rows=none")
     assert first["studies"] + rest["studies"] == whole
     assert first["after"] == cursor
 
@@ -134,7 +147,7 @@ def test_a_search_is_written_nowhere(box: Box, page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["show=everything", "after=1", "until=2-2", "keys=", "keys=xyz", "rows=1", "name=DOE"]
+    "query", ["show=everything", "after=1", "until=3-2", "keys=", "keys=xyz", "rows=1", "name=DOE"]
 )
 def test_a_part_that_does_not_exist_is_refused_with_a_sentence(page: Page, query: str) -> None:
     status, headers, text = page.ask(f"/api/studies?{query}")
