@@ -10,7 +10,9 @@ RELEASE ?= models/released/$(notdir $(basename $(RECIPE)))-1.0.0
 BIN := $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
-.PHONY: words demo test test-slow test-models test-gpu lint bench model clean
+TARGET ?= debian12
+
+.PHONY: deb image locks words demo test test-slow soak test-models test-gpu lint bench model clean conformance docs sbom
 
 demo: $(VENV)/.demo
 	$(BIN)/echocart demo $(if $(ONCE),--once) $(if $(filter orthanc,$(WITH)),--with-orthanc)
@@ -21,8 +23,12 @@ test: $(VENV)/.test lint
 		-n $(WORKERS) --dist loadfile $(ARGS)
 
 test-slow: $(VENV)/.test
-	@sh tests/system_packages.sh
+	@sh tests/system_packages.sh slow
 	$(BIN)/python -m pytest -m slow --timeout=1800 $(ARGS)
+
+# A simulated clinic; what came of it goes into docs/reliability.md.
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.system.soak --minutes $(or $(MINUTES),60) --keep
 
 test-models: $(MODELS_VENV)/.ready
 	$(MODELS_VENV)/bin/python -m pytest -m models $(ARGS) tests/models
@@ -37,9 +43,33 @@ lint: $(VENV)/.test
 	$(BIN)/mypy
 	$(BIN)/codespell
 
+# One package a system: make deb TARGET=jetpack6 | jetpack7 | ubuntu22.04 | ubuntu24.04 | debian12 | debian13
+deb: $(VENV)/.test
+	$(BIN)/python build/package.py $(TARGET)
+
+# A disk with Debian and the package; needs root, mmdebstrap and systemd-nspawn.
+image: $(VENV)/.test
+	$(BIN)/python build/image.py
+
+# The newest wheels that each system can have, with hashes; needs uv.
+locks: $(VENV)/.test
+	$(BIN)/python build/targets.py lock
+
 # What translators work from; a test holds it against the source.
 words: $(VENV)/.test
 	$(BIN)/python build/words.py
+
+# The tables of the conformance statement; a test holds them against the source.
+conformance: $(VENV)/.test
+	$(BIN)/python build/conformance.py
+
+# Pages that work without a network, also from a folder: artefacts/docs/index.html
+docs: conformance
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What a box is made of (CycloneDX).
+sbom: $(VENV)/.test
+	$(BIN)/python build/sbom.py artefacts/echocart.cdx.json
 
 bench: $(VENV)/.test
 	@sh tests/system_packages.sh

@@ -95,7 +95,7 @@ def admit(settings: Settings, carts: Carts, call: Call) -> Admission:
     A destination of the TOML file may always verify and report back (N-EVENT-REPORT), under
     its own title; once the list is closed it may do no more than that.
     """
-    if _is_the_box_itself(settings, call):
+    if is_the_box_itself(settings, call):
         return Admission()
     item = carts.find(call.calling_ae, call.peer)
     reports = item is None and _is_destination(settings, call.calling_ae)
@@ -126,8 +126,11 @@ def _again(settings: Settings, carts: Carts, row: Row) -> str:
     return admit(settings, carts, call).why
 
 
-def _is_the_box_itself(settings: Settings, call: Call) -> bool:
-    """The page hands over files that people import; from another machine nobody has its address."""
+def is_the_box_itself(settings: Settings, call: Call) -> bool:
+    """Tell whether the box calls itself: the page hands over imported files, the receiver tests itself.
+
+    From another machine nobody has its address.
+    """
     here = ("127.0.0.1", "::1", plain_address(settings.scp.host))
     return call.calling_ae == call.called_ae == settings.box.ae_title and call.peer in here
 

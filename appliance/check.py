@@ -14,6 +14,7 @@ from appliance.config import (
     Destination,
     DicomPeer,
     DicomWebPeer,
+    FhirPeer,
     Folder,
     Location,
     Settings,
@@ -116,10 +117,20 @@ def _room(path: Path, floor_mb: int) -> Finding:
     return Finding(subject, True, has)
 
 
+def destination(item: Destination, settings: Settings) -> Finding:
+    """Look whether a destination can be reached and answers; nothing is sent to it."""
+    return _destination(item.name, item, settings)
+
+
 def _destination(name: str, item: Destination, settings: Settings) -> Finding:
     if isinstance(item, Folder):
         return _directory(name, item.path, make=False)
-    problem = _echo(item, settings) if isinstance(item, DicomPeer) else _query(item)
+    if isinstance(item, FhirPeer):
+        from appliance.preflight_fhir import problem_of
+
+        problem = problem_of(item)
+    else:
+        problem = _echo(item, settings) if isinstance(item, DicomPeer) else _query(item)
     if problem is None:
         return Finding(name, True, "answers")
     return Finding(name, True, f"{problem}. Until then, deliveries wait", attention=True)

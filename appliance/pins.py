@@ -19,7 +19,8 @@ def problem(pin: str) -> str:
     if not (pin.isascii() and pin.isdigit()) or not FEWEST <= len(pin) <= MOST:
         return f"A PIN is {FEWEST} to {MOST} digits."
     steps = {(int(b) - int(a)) % 10 for a, b in pairwise(pin)}
-    if steps in ({0}, {1}, {9}):
+    repeats = pin in (pin + pin)[1:-1]  # of a part of itself
+    if repeats or steps in ({1}, {9}):
         return "That PIN is the first that anybody tries. Take another one."
     return ""
 

@@ -10,7 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.config import Destination, DicomPeer, DicomWebPeer, Folder, Settings
+from appliance.config import (
+    Destination,
+    DicomPeer,
+    DicomWebPeer,
+    FhirPeer,
+    Folder,
+    Settings,
+)
 from appliance.errors import ApplianceError
 
 OPERATION = "test a destination"
@@ -82,6 +89,10 @@ def _kinds(item: Destination) -> Callable[[Settings, bool], Found]:
         from appliance.preflight_dicom import look
 
         return lambda settings, store: look(item, settings, store)
+    if isinstance(item, FhirPeer):
+        from appliance import preflight_fhir
+
+        return lambda settings, store: preflight_fhir.look(item, store)
     return lambda settings, store: _web(item, store)
 
 

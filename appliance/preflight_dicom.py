@@ -10,6 +10,7 @@ from pathlib import Path
 from pydicom.uid import (
     UID,
     ComprehensiveSRStorage,
+    DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -44,11 +45,18 @@ _ORIGINALS = {
     UltrasoundImageStorage: (*_PLAIN, *_COMPRESSED),
     _RETIRED_LOOP: (*_PLAIN, JPEGBaseline8Bit),
 }
+_LABEL_MAPS = UID("1.2.840.10008.5.1.4.1.1.66.7")  # younger than pydicom's dictionary
 _RESULTS = {
-    SegmentationStorage: (ExplicitVRLittleEndian, RLELossless),
+    SegmentationStorage: (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian),
+    _LABEL_MAPS: (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless),
     ComprehensiveSRStorage: (ExplicitVRLittleEndian,),
     KeyObjectSelectionDocumentStorage: (ExplicitVRLittleEndian,),
     MultiFrameTrueColorSecondaryCaptureImageStorage: (JPEGBaseline8Bit,),
+}
+_SYNTAXES = {
+    "explicit": ExplicitVRLittleEndian,
+    "deflated": DeflatedExplicitVRLittleEndian,
+    "rle": RLELossless,
 }
 _NEEDED = {
     "originals": tuple(_ORIGINALS),
@@ -165,15 +173,39 @@ def _classes(item: DicomPeer, peer: Peer, secure: ssl.SSLContext | None) -> Foun
     pairs = [(kind, syntax) for kind, syntaxes in wanted.items() for syntax in syntaxes]
     taken = set(_taken(peer, pairs, secure))
     needed = {kind for wish in item.gets for kind in _NEEDED[wish]}
+    yield from _form(item, taken)
+    if item.seg_type == "LABELMAP":
+        needed -= {SegmentationStorage} if "corrections" not in item.gets else set()
     for kind, syntaxes in wanted.items():
         found = [syntax.name for syntax in syntaxes if (kind, syntax) in taken]
         missing = [syntax.name for syntax in syntaxes if (kind, syntax) not in taken]
         if not found:
             word = "no" if kind in needed and kind != _RETIRED_LOOP else "note"
-            yield Line(word, f"takes no {kind.name}")
+            yield Line(word, f"takes no {_name(kind)}")
             continue
         but = f"; not {', '.join(missing)}" if missing else ""
-        yield Line("ok", f"takes {kind.name}: {', '.join(found)}{but}")
+        yield Line("ok", f"takes {_name(kind)}: {', '.join(found)}{but}")
+
+
+def _form(item: DicomPeer, taken: set[tuple[UID, UID]]) -> Found:
+    """Whether segmentations are taken in the form in which they are to be sent."""
+    if "results" not in item.gets:
+        return
+    kind = _LABEL_MAPS if item.seg_type == "LABELMAP" else SegmentationStorage
+    if (kind, _SYNTAXES[item.seg_syntax]) in taken:
+        return
+    wished = f"{_name(kind)} in {_SYNTAXES[item.seg_syntax].name}"
+    yield Line("no", f"refuses segmentations in the form that is configured: {wished}")
+    for type_, each in (("BINARY", SegmentationStorage), ("LABELMAP", _LABEL_MAPS)):
+        for name, syntax in _SYNTAXES.items():
+            if (each, syntax) in taken:
+                yield f'seg_type = "{type_}"'
+                yield f'seg_syntax = "{name}"'
+                return
+
+
+def _name(kind: UID) -> str:
+    return "Label Map Segmentation Storage" if kind == _LABEL_MAPS else kind.name
 
 
 def _taken(

@@ -9,13 +9,16 @@ import sqlite3
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
 
+from appliance import credentials, journal
 from appliance.config import Settings, load
 from appliance.errors import ApplianceError, LedgerError
 from appliance.ledger import Ledger
+from appliance.upkeep import damage
 
 _CHECKPOINT_S = 30.0  # the WAL grows by about 4 MB a minute in a busy clinic
 
@@ -55,6 +58,17 @@ def watchdog() -> None:
     _notify("WATCHDOG=1")
 
 
+@contextmanager
+def unheard() -> Iterator[None]:
+    """Keep a library from telling systemd in the service's place that it is ready."""
+    address = os.environ.pop("NOTIFY_SOCKET", None)
+    try:
+        yield
+    finally:
+        if address is not None:
+            os.environ["NOTIFY_SOCKET"] = address
+
+
 def _notify(message: str) -> None:
     if "NOTIFY_SOCKET" not in os.environ:
         return
@@ -76,15 +90,14 @@ def main(name: str, run: Callable[[Settings, Stop], None]) -> NoReturn:
     parser = argparse.ArgumentParser(prog=f"echocart-{name}")
     parser.add_argument("--config", type=Path, required=True, help="the box's TOML file")
     arguments = parser.parse_args()
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format=f"echocart-{name}: %(levelname)s %(message)s"
-    )
+    journal.set_up(name)
     stop = Stop()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        settings = load(arguments.config)
-        with _only_one(name, settings.box.state_dir):
+        settings = credentials.handed(load(arguments.config))
+        with _only_one(name, settings.box.state_dir), damage.hold(settings.box.state_dir):
+            damage.stop_when_marked(settings.box.state_dir, stop.wait)
             _checkpoint_in_background(settings.box.state_dir, stop)
             run(settings, stop)
     except ApplianceError as error:
@@ -139,11 +152,13 @@ def _checkpoint_in_background(state_dir: Path, stop: Stop) -> None:
 
     def work() -> None:
         lock: IO[str] | None = None
+        ledger: Ledger | None = None  # one: each holds descriptors until its cycle is collected
         while not stop.wait(_CHECKPOINT_S):
             try:
                 lock = lock or (state_dir / "checkpoint.lock").open("w")
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                Ledger(state_dir).checkpoint()
+                ledger = ledger or Ledger(state_dir)
+                ledger.checkpoint()
             except BlockingIOError:
                 continue  # another service is the one that does it
             except (sqlite3.Error, LedgerError, OSError) as error:

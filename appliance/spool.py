@@ -6,11 +6,12 @@ import hashlib
 import os
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
 from appliance.errors import SpoolError
 
@@ -57,6 +58,8 @@ class Spool:
         self.cache = self.root / "cache"
         self.quarantine = self.root / "quarantine"
         self.leaving = self.root / "leaving"
+        self.results = self.root / "results"
+        self.reviews = self.root / "reviews"
         self._turn = threading.Condition()
         self._busy: set[str] = set()
         folders = (
@@ -66,6 +69,8 @@ class Spool:
             self.cache,
             self.quarantine,
             self.leaving,
+            self.results,
+            self.reviews,
         )
         for folder in folders:
             try:
@@ -80,6 +85,15 @@ class Spool:
     def chunk_path(self, sha256: str) -> Path:
         """Return the final path of a chunk of label maps."""
         return self.chunks / sha256[:2] / sha256
+
+    def result_path(self, sha256: str) -> Path:
+        """Return the path of an object that a review became, as it was delivered."""
+        return self.results / sha256[:2] / f"{sha256}.dcm"
+
+    def served_path(self, row: Mapping[str, Any]) -> Path:
+        """Return the file of a row of `served`: of a received object, or of a result."""
+        path = self.result_path if "is_result" in row else self.object_path
+        return path(row["sha256"])
 
     def quarantine_path(self, sha256: str) -> Path:
         """Return the path of an object that was refused and put aside."""

@@ -26,7 +26,7 @@ CORRECTIONS, QUICK_CORRECTIONS = 1000, 24
 BESIDE, QUICK_BESIDE = 9000, 900  # rows at the same destination that aren't due
 FRAMES, ROWS, COLUMNS = 12, 240, 320
 AT_ONCE = 4
-OBJECTS = 3  # of a correction: the loop, the model's masks, the corrected ones
+OBJECTS = 4  # of a correction: the loop, the model's masks, the corrected ones, the record
 _LONGEST_S = 3600.0
 
 

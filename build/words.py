@@ -33,9 +33,16 @@ ELSEWHERE = (
     *("engine/admission.py", "engine/quality.py", "engine/view.py", "engine/worker.py"),
     *("ledger/analysis.py", "ledger/engine_state.py", "ledger/expert.py", "ledger/identity.py"),
     *("ledger/person.py", "ledger/review.py", "ledger/skew.py", "ledger/user.py"),
-    *("ledger/view.py", "pace.py", "pins.py", "scu.py", "space.py", "spool.py", "status.py"),
+    *(
+        "ledger/view.py",
+        "pace.py",
+        "pins.py",
+        "scrub.py",
+        "scu.py",
+        "spool.py",
+    ),
     *("sync/archive.py", "sync/courier.py", "sync/folder.py", "sync/originals.py"),
-    *("sync/pacs.py", "sync/scrub.py"),
+    *("sync/pacs.py", "sync/commands.py", "preflight.py", "preflight_dicom.py"),
 )
 _AUDITED = 2  # what was done: the third argument of these
 _RECORDERS = ("audit.record", "audit.note", "sessions.end")

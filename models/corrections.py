@@ -59,6 +59,8 @@ class Row:
         SOPInstanceUID of the corrected SEG.
     decision
         Counts the decisions about the loop: only frames of its newest one stay in the table.
+    scanner
+        Make and model of the ultrasound machine.
     """
 
     patient: str
@@ -77,6 +79,7 @@ class Row:
     parent: str = ""
     source: str = ""
     decision: str = ""
+    scanner: str = ""
 
     @property
     def stem(self) -> str:

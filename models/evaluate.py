@@ -6,6 +6,11 @@ DIR is CAMUS as its makers ship it, or a folder with frames.csv, images/ and mas
 `evaluation.json`, plots and pictures of the worst frames under --out; with --write-card also
 `models/results/NAME-VERSION.json`, and the figures of docs/model-card.md anew. Pictures of
 CAMUS patients stay under --out: they bear the data set's licence (CC BY-NC-SA 4.0).
+
+    python -m models.evaluate --camus DIR --model CANDIDATE --gate CURRENT [--corrections DIR ...]
+
+holds a candidate against the model in use, and writes one page under --out; the exit status is 0
+when no structure, view or scanner is worse than the margins there allow.
 """
 
 import argparse
@@ -131,12 +136,14 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
     options = _parser().parse_args(arguments)
     try:
-        from models import plots, report
+        from models import gate_report, plots, report
     except ImportError:
         print("models.evaluate needs matplotlib: pip install 'echocart[train]'", file=sys.stderr)
         return 1
     try:
         manifest = chosen(options.model)
+        if options.gate is not None:
+            return gate_report.main(options, manifest, chosen(options.gate))
         engine = Engine(backend=options.backend, precision=options.precision)
         dataset = open_dataset(options.camus)
         frames = dataset.frames(options.split)
@@ -192,6 +199,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, default=Path("artefacts/evaluation"))
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--gate", metavar="CURRENT", help="judge --model against this one")
+    parser.add_argument(
+        "--corrections",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="with --gate: judge on the held-out corrections of this directory too",
+    )
     parser.add_argument("--write-card", action="store_true", help="renew docs/model-card.md")
     return parser
 

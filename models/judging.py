@@ -78,6 +78,7 @@ class Judged:
             "patient": self.row.patient,
             "view": self.row.view,
             "phase": self.row.phase,
+            **({"scanner": self.row.scanner} if self.row.scanner else {}),
             "mm_per_px": self.mm_per_px,
             "network": {name: _rounded(found) for name, found in self.network.items()},
             "tidied": {name: _rounded(found) for name, found in self.tidied.items()},

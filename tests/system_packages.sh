@@ -9,6 +9,15 @@ command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 command -v strace >/dev/null || missing="$missing strace"
 PATH="$PATH:/usr/sbin" command -v Orthanc >/dev/null || missing="$missing orthanc"
 [ -e /usr/share/orthanc/plugins/libOrthancDicomWeb.so ] || missing="$missing orthanc-dicomweb"
+command -v systemd-analyze >/dev/null || missing="$missing systemd"
+command -v systemd-nspawn >/dev/null || missing="$missing systemd-container"
+command -v mmdebstrap >/dev/null || missing="$missing mmdebstrap"
+if [ "${1:-}" = slow ]; then
+  command -v qemu-system-x86_64 >/dev/null || missing="$missing qemu-system-x86"
+fi
+[ -e /usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so ] || missing="$missing orthanc-postgresql"
+PATH="$PATH:/usr/sbin" command -v haproxy >/dev/null || missing="$missing haproxy"
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 [ -z "$missing" ] && exit 0
 
 if [ "$(id -u)" = 0 ]; then as=""

@@ -107,7 +107,7 @@ def test_a_mistake_is_explained_with_its_line(tmp_path, text, line, words):
 @pytest.mark.parametrize(
     ("lines", "line", "words"),
     [
-        ('path = "/a"', 4, "kind is missing: must be one of folder, dicom, dicomweb"),
+        ('path = "/a"', 4, "kind is missing: must be one of folder, dicom, dicomweb, fhir"),
         ('host = "h"\nkind = "dicm"', 7, "Did you mean 'dicom'?"),
         ('kind = "folder"\npaht = "/a"', 7, "Did you mean 'path'?"),
         ('kind = "folder"\npaht = "/a"', 4, "destination.b.path is missing"),
@@ -119,7 +119,24 @@ def test_a_mistake_is_explained_with_its_line(tmp_path, text, line, words):
         (
             'kind = "dicom"\nhost = "a"\nport = 104\ncalled_ae = "A"\ngets = ["fhir"]',
             10,
-            "goes to a folder",
+            "goes to a folder, or to a destination of the kind fhir",
+        ),
+        ('kind = "fhir"\nurl = "https://u:p@h"', 7, "password_file"),
+        ('kind = "fhir"\nurl = "https://h"\ngets = ["results"]', 8, "must be 'fhir'"),
+        ('kind = "fhir"\nurl = "https://h"\nuser = "u"', 4, "come together"),
+        ('kind = "fhir"\nurl = "http://h"\ntoken_file = "/t"', 4, "over https only"),
+        (
+            'kind = "fhir"\nurl = "https://h"\ntoken_file = "/t"\nuser = "u"\npassword_file = "/p"',
+            4,
+            "not both",
+        ),
+        ('kind = "folder"\npath = "/a"\nseg_type = "LABEL"', 8, "'BINARY' or 'LABELMAP'"),
+        ('kind = "folder"\npath = "/a"\nseg_syntax = "jpeg"', 8, "deflated"),
+        ('kind = "folder"\npath = "/a"\nseg_syntax = "rle"', 4, "one bit a pixel"),
+        (
+            'kind = "folder"\npath = "/a"\ngets = ["originals"]\nseg_frames = "ed-es"',
+            4,
+            "which this destination doesn't get",
         ),
         ('kind = "folder"\npath = "/a"\ngets = ["result"]', 8, "'fhir' or 'corrections'"),
         ('kind = "folder"\npath = "/a"\ngets = []', 8, "must not be empty"),
@@ -170,10 +187,24 @@ def test_results_go_where_they_are_wished_and_corrections_only_after_a_correctio
     results = [
         *(("usb", kind) for kind in ("seg", "sr", "overlay", "fhir")),
         *(("pacs", kind) for kind in ("seg", "sr")),
+        ("records", "fhir"),
     ]
     assert settings.wanted("accepted") == results
-    assert settings.wanted("corrected") == [*results, ("archive", "correction")]
+    assert settings.wanted("corrected") == [
+        *results[:-1],
+        ("archive", "correction"),
+        results[-1],
+    ]
     assert settings.originals == ("pacs",)
+
+
+def test_a_label_map_may_be_run_length_encoded(tmp_path):
+    text = 'kind = "folder"\nname = "a"\npath = "/a"\nseg_type = "LABELMAP"\nseg_syntax = "rle"\n'
+    settings = load(write(tmp_path, f'[box]\nae_title = "A"\n[[destination]]\n{text}'))
+    assert (settings.destination[0].seg_type, settings.destination[0].seg_syntax) == (
+        "LABELMAP",
+        "rle",
+    )
 
 
 def test_every_mistake_is_named_not_only_the_first(tmp_path):

@@ -10,7 +10,9 @@ def test_what_is_not_6_to_12_digits_is_no_pin(pin: str) -> None:
     assert "6 to 12 digits" in pins.problem(pin)
 
 
-@pytest.mark.parametrize("pin", ["000000", "777777777", "123456", "654321", "890123"])
+@pytest.mark.parametrize(
+    "pin", ["000000", "777777777", "123456", "654321", "890123", "121212", "123123", "48394839"]
+)
 def test_the_first_guesses_of_everybody_are_no_pin(pin: str) -> None:
     assert "first that anybody tries" in pins.problem(pin)
 

@@ -13,6 +13,7 @@ from appliance import certificates
 from appliance.ledger import Ledger
 from tests.box import LOADED_MACHINE_S, REPOSITORY, free_port
 from tests.orthanc import Orthanc
+from tests.sync.fhirserver import FhirServer
 from tests.sync.test_pacs import storescp
 
 
@@ -255,3 +256,41 @@ def test_a_destination_is_paused_and_goes_on_from_the_command_line(tmp_path):
     assert echocart("resume", "pacs", "--config", path).stdout == "pacs was not paused\n"
     assert echocart("pause", "nobody", "--config", path).returncode == 1
     shutil.rmtree(tmp_path / "state")
+
+
+def test_a_form_that_is_refused_is_told_and_one_that_is_taken_proposed(tmp_path, orthanc):
+    text = orthanc.toml("pacs", "dicom") + 'seg_type = "LABELMAP"\n'
+    status, said = tried(config(tmp_path, text))
+    assert status == 1
+    assert "configured: Label Map Segmentation Storage in Explicit VR Little Endian" in said
+    assert said.endswith('  seg_type = "BINARY"\n  seg_syntax = "explicit"\n')
+
+
+def fhir(url: str, more: str = "") -> str:
+    return f'[[destination]]\nname = "records"\nkind = "fhir"\nurl = "{url}"\n{more}\n'
+
+
+def test_a_fhir_server_s_release_and_resources_are_read_and_nothing_is_stored(tmp_path):
+    with FhirServer("R4B").serving() as server:
+        path = config(tmp_path, fhir(server.url, 'fhir = "R4B"'))
+        status, said = tried(path, "--store", name="records")
+        assert (status, refusals(said)) == (0, []), said
+        assert "answers in FHIR 4.3.0" in said
+        assert "takes transactions" in said
+        status, said = tried(config(tmp_path, fhir(server.url)), name="records")
+        assert status == 1
+        assert "speaks FHIR 4.3.0, and fhir is 'R5'" in said
+        assert 'fhir = "R4B"' in said
+    assert server.resources == {}
+
+
+def test_a_fhir_server_that_is_none_or_refuses_us_gets_one_line(tmp_path):
+    with FhirServer().serving() as server:
+        elsewhere = server.url.replace("/fhir", "/rest")
+        status, said = tried(config(tmp_path, fhir(elsewhere)), name="records")
+        assert (status, said.count("\n")) == (1, 1)
+        assert "is no FHIR server (404 to /metadata)" in said
+        server.token = "another"
+        status, said = tried(config(tmp_path, fhir(server.url)), name="records")
+        assert (status, said.count("\n")) == (1, 1)
+        assert "refuses the user or the token" in said

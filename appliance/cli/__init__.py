@@ -10,7 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from appliance import __version__
-from appliance.cli import audit, carts, destination, engine, model, space, tls, token, user
+from appliance.cli import (
+    audit,
+    carts,
+    correction,
+    destination,
+    doctor,
+    engine,
+    model,
+    release,
+    rollback,
+    space,
+    tls,
+    token,
+    upkeep,
+    user,
+)
 from appliance.cli.common import DEFAULT_CONFIG, Config, printable
 from appliance.errors import ApplianceError
 
@@ -24,15 +39,23 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+release.add_to(model.app)
 app.add_typer(model.app, name="model")
 app.add_typer(engine.app, name="engine")
 app.add_typer(carts.app, name="carts")
 app.add_typer(destination.app, name="destination")
+app.add_typer(correction.app, name="correction")
 app.add_typer(tls.app, name="tls")
 app.add_typer(user.app, name="user")
 app.add_typer(token.app, name="token")
 app.add_typer(audit.app, name="audit")
 app.command("purge")(space.purge)
+app.command("backup")(upkeep.backup)
+app.command("restore")(upkeep.restore)
+app.command("recover")(upkeep.recover)
+app.command("fsck")(upkeep.fsck)
+app.command("doctor")(doctor.doctor)
+app.command("rollback")(rollback.rollback)
 
 
 @app.command()

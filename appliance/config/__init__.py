@@ -5,6 +5,7 @@ from appliance.config.destinations import (
     Destination,
     DicomPeer,
     DicomWebPeer,
+    FhirPeer,
     Folder,
     Wish,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "DicomPeer",
     "DicomWebPeer",
     "Engine",
+    "FhirPeer",
     "Folder",
     "Location",
     "Scp",

@@ -1,5 +1,6 @@
 """Every setting of the box: its type, its default, its limits."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from appliance.config.values import (
     ShortString,
     Whole,
     WholePath,
+    not_a_truth,
 )
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -182,9 +184,51 @@ class Upstream(Section):
     """How corrections are made nameless before they leave for the central archive."""
 
     key_file: WholePath | None = Field(
-        default=None, description="32 random bytes; empty: upstream.key in state_dir, made once"
+        default=None,
+        description="32 random bytes; empty: secret/upstream.key in state_dir, made once",
     )
     site: ShortString = Field(default="", description="name of the site in corrections")
+    dates: Literal["year", "shifted"] = Field(
+        default="year", description="year of the review; or dates moved by a secret number of days"
+    )
+    device_identity: bool = Field(
+        default=False, description="tell the echo machine's serial number in corrections"
+    )
+    accepted_share: float = Field(
+        default=0.0, ge=0, le=1, description="part of the accepted loops sent too, 0 to 1"
+    )
+
+    @field_validator("accepted_share", mode="before")
+    @classmethod
+    def _is_a_number(cls, value: object) -> object:
+        return not_a_truth(value)
+
+    def takes(self, decision: str, SOPInstanceUID: str) -> bool:
+        """Tell whether a decision goes upstream: each correction, and a draw of what is accepted.
+
+        The draw rests on the loop's UID alone, so that a restart or another decision doesn't
+        change it.
+        """
+        drawn = int.from_bytes(sha256(SOPInstanceUID.encode()).digest()[:8], "big") / 2**64
+        return decision == "corrected" or (decision == "accepted" and drawn < self.accepted_share)
+
+
+class Updates(Section):
+    """Where released models come from; without a url none is fetched."""
+
+    url: str | None = Field(
+        default=None, pattern=r"^https?://", description="of the central team's repository"
+    )
+    root: WholePath | None = Field(
+        default=None, description="its 1.root.json: whose signatures count"
+    )
+    every_h: Whole = Field(default=24, ge=1, description="hours between two looks")
+
+    @model_validator(mode="after")
+    def _root_is_known(self) -> "Updates":
+        if (self.url is None) != (self.root is None):
+            raise ValueError("url and root come together: nothing is believed without a root")
+        return self
 
 
 class Settings(Section):
@@ -196,6 +240,7 @@ class Settings(Section):
     webui: Webui = Webui()
     sync: Sync = Sync()
     upstream: Upstream = Upstream()
+    updates: Updates = Updates()
     cart: tuple[Cart, ...] = ()
     destination: tuple[Destination, ...] = ()
 
@@ -239,8 +284,9 @@ class Settings(Section):
         """Whether carts may be told that they can delete what they sent (PS3.4 Annex J)."""
         return self.scp.archive or bool(self.originals)
 
-    def wanted(self, decision: str) -> list[tuple[str, str]]:
-        """Return (destination, kind) of each object that a decision sends."""
+    def wanted(self, decision: str, SOPInstanceUID: str = "") -> list[tuple[str, str]]:
+        """Return (destination, kind) of each object that a decision about a loop sends."""
+        upstream = self.upstream.takes(decision, SOPInstanceUID)
         kinds = {
             "results": ("seg", "sr"),
             "overlay": ("overlay",),
@@ -251,6 +297,6 @@ class Settings(Section):
             (item.name, kind)
             for item in self.destination
             for wish, sent in kinds.items()
-            if wish in item.gets and (wish != "corrections" or decision == "corrected")
+            if wish in item.gets and (wish != "corrections" or upstream)
             for kind in sent
         ]

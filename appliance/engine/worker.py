@@ -246,6 +246,7 @@ class Worker:
         log.info(
             "object %d: %d frames analysed with %s in %.2f s",
             *(loop.claim.seq, len(frames), model.name, seconds),
+            extra={"fields": {"frames": len(frames), "seconds": f"{seconds:.2f}"}},
         )
 
     def _admitted(self, loop: _Loop) -> Model:

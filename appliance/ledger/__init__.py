@@ -16,12 +16,15 @@
 | `identity.py`, `person.py` | whose study it is, where loops tell of several patients |
 | `delivery.py` | what goes where, and whether it is proven there; `turn.py`: what goes next |
 | `asked.py`, `reported.py` | what destinations were asked to keep for good, and what they reported |
+| `command.py` | what a page asks another service to do, and the answer |
+| `result.py` | what reviews became, and in which form it left |
 | `destination.py` | destinations paused, resting, and what waits for them |
 | `user.py` | who may use the page, in which roles |
-| `token.py`, `served.py` | programs that may read, and what they are shown |
+| `token.py`, `served.py`, `described.py` | programs that may read, what they are shown, and find it by |
 | `session.py` | who is signed in where, and until when |
 | `lockout.py` | waits after bad PINs |
 | `audit.py` | who did what, in a chain of hashes |
+| `restored.py` | what is put back from the spool when the ledger was lost |
 | `setting.py` | what is decided over the TOML file while the box runs |
 | `worklist.py` | reads for the page and for `echocart status` |
 

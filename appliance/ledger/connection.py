@@ -3,8 +3,9 @@
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from sqlite_utils import Database
 
 from appliance.errors import LedgerError
 from appliance.ledger import schema
+from appliance.ledger.news import News
+
+DAMAGE_MARK = "ledger.damaged"  # beside the file: whoever runs stops, and looks at all of it
+# SQLITE_CORRUPT and SQLITE_NOTADB in SQLite's words; "malformed JSON" is neither.
+_DAMAGE = ("disk image is malformed", "malformed database schema", "not a database")
 
 Row = dict[str, Any]
 Parameters = Sequence[Any] | Mapping[str, Any]
@@ -57,6 +63,7 @@ class Ledger:
         """This thread's connection."""
         if not hasattr(self._local, "db"):
             self._local.db = Database(self._connect())
+            self._local.end = _End(self._local.db.conn)
         db: Database = self._local.db
         return db
 
@@ -83,18 +90,28 @@ class Ledger:
         try:
             yield db
             db.conn.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
+            self._note_damage(error)
             # Also of the commit: a disk that is full there leaves the transaction open.
             if db.conn.in_transaction:
                 db.conn.execute("ROLLBACK")
             raise
 
+    def _note_damage(self, error: BaseException) -> None:
+        if is_damage(error):
+            with suppress(OSError):
+                self.path.with_name(DAMAGE_MARK).touch(mode=0o640)
+
     def read(self, sql: str, parameters: Parameters = ()) -> list[Row]:
         """Return the rows of a query as dictionaries."""
-        cursor = self.db.conn.execute(sql, parameters)
-        # dict(row) would look every name up along the row: half the time of a long list.
-        names = [column[0] for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor]
+        try:
+            cursor = self.db.conn.execute(sql, parameters)
+            # dict(row) would look every name up along the row: half the time of a long list.
+            names = [column[0] for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+        except sqlite3.Error as error:
+            self._note_damage(error)
+            raise
 
     def read_one(self, sql: str, parameters: Parameters = ()) -> Row | None:
         """Return the first row of a query, or None."""
@@ -117,22 +134,31 @@ class Ledger:
             Sleeps for the seconds given and returns True when the service must stop
             (`service.Stop.wait`).
         timeout, poll
-            Longest wait, and time between two looks, in seconds.
+            Longest wait, and time between two looks while somebody writes, in seconds.
 
         Returns
         -------
         bool
             True when something changed; False at the timeout or when asked to stop.
         """
-        seen = getattr(self._local, "seen", None)
-        for _ in range(max(1, round(timeout / poll))):
+        seen, news = getattr(self._local, "seen", None), self._news()
+        deadline = time.monotonic() + timeout
+        while True:
             version = self.data_version()
             if version != seen:
                 self._local.seen = version
                 return True
-            if wait(poll):
+            left = deadline - time.monotonic()
+            if left <= 0 or news.sleep(wait, left, poll):
                 return False
-        return False
+
+    def _news(self) -> News:
+        if not hasattr(self._local, "news"):
+            assert self.db  # its end is this thread's end
+            self._local.news = News(self.path)
+            self._local.end.also = self._local.news.close
+        news: News = self._local.news
+        return news
 
     def checkpoint(self) -> None:
         """Fold the WAL into the database. Only the process that holds the checkpoint lock may."""
@@ -143,6 +169,27 @@ class Ledger:
         if hasattr(self._local, "db"):
             self._local.db.conn.close()
             del self._local.db
+        if hasattr(self._local, "news"):
+            self._local.news.close()
+            del self._local.news
+
+
+class _End:
+    """Closes a connection when its thread ends: `Database` is a cycle, and held files until then."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.also: Callable[[], None] = lambda: None
+
+    def __del__(self) -> None:
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        self.also()
+
+
+def is_damage(error: BaseException) -> bool:
+    """Tell whether SQLite says that the file itself is broken."""
+    return isinstance(error, sqlite3.Error) and any(word in str(error) for word in _DAMAGE)
 
 
 def insert(db: Database, table: str, values: Row) -> int:

@@ -1,6 +1,7 @@
 """Not sure: loops that a person has laid before an expert, each an immutable row with its author.
 
-It is no decision: nothing is delivered, and the study stays open. The next review settles it.
+It is no decision: nothing is delivered, and the study stays open. The next review settles it, or
+who asked takes the question back: a row of its own, which follows no review.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from appliance.ledger.current import in_force, newest
 from appliance.ledger.refusal import Conflict, Stale
 
 _ASK = "ask an expert"
+_TAKE_BACK = "take a question back"
+_NOTHING = -1  # `after` of a question taken back: no review's id, so that it never waits
 
 
 @dataclass(frozen=True)
@@ -75,3 +78,41 @@ def ask(ledger: Ledger, asked: Asked) -> Row:
         event.record(db, asked.seq, "expert", "asked", asked.by)
         audit.record(db, asked.by, "ask expert", f"loop {asked.seq}")
         return dict(db.conn.execute("SELECT * FROM expert WHERE id = ?", [asked_id]).fetchone())
+
+
+def take_back(ledger: Ledger, asked: Asked) -> Row:
+    """Take back one's own question to an expert, by a row that follows the question's.
+
+    Returns
+    -------
+    dict
+        That row; the same one again for the same key.
+
+    Raises
+    ------
+    Conflict
+        When no question of this person waits: nobody asked, somebody else did, or it is decided.
+    """
+    with ledger.transaction() as db:
+        known = db.conn.execute('SELECT * FROM expert WHERE "key" = ?', [asked.key]).fetchone()
+        if known is not None:
+            return dict(known)
+        waits = db.conn.execute(
+            "SELECT * FROM expert WHERE seq = ? ORDER BY id DESC LIMIT 1", [asked.seq]
+        ).fetchone()
+        newest_review = db.conn.execute(
+            "SELECT coalesce(max(id), 0) FROM review WHERE seq = ?", [asked.seq]
+        ).fetchone()[0]
+        if waits is None or waits["by"] != asked.by or waits["after"] != newest_review:
+            raise Conflict(_TAKE_BACK, "no question of yours waits here", "Look at the loop first.")
+        fields = {name: getattr(asked, name) for name in ("seq", "by", "note", "key")}
+        row_id = insert(db, "expert", {**fields, "after": _NOTHING, "at": utc_now()})
+        event.record(db, asked.seq, "expert", "taken back", asked.by)
+        audit.record(db, asked.by, "take question back", f"loop {asked.seq}")
+        return dict(db.conn.execute("SELECT * FROM expert WHERE id = ?", [row_id]).fetchone())
+
+
+def told(ledger: Ledger, seq: int) -> list[Row]:
+    """Return who asked about a loop and who took that back (`back`), and when, oldest first."""
+    sql = 'SELECT "by", at, "after" = ? AS back FROM expert WHERE seq = ? ORDER BY id'
+    return ledger.read(sql, [_NOTHING, seq])

@@ -131,7 +131,7 @@ def record_all(
 ) -> list[Recorded]:
     """Record several objects by one commit, in their order (see `record`)."""
     with ledger.transaction() as db:
-        return [_record(db, one, originals) for one in received]
+        return [record_within(db, one, originals) for one in received]
 
 
 def whole_again(ledger: Ledger, seq: int) -> None:
@@ -149,7 +149,8 @@ def whole_again(ledger: Ledger, seq: int) -> None:
         event.set_state(db, seq, "received", "sent again: its file is whole again")
 
 
-def _record(db: Database, received: Received, originals: Sequence[str]) -> Recorded:
+def record_within(db: Database, received: Received, originals: Sequence[str]) -> Recorded:
+    """Record an object (see `record`). Call inside a transaction."""
     # Two looks into indexes: a sender that repeats one UID a thousand times, with other bytes
     # each time, must not make reception slower for everybody.
     row = db.conn.execute(
@@ -159,9 +160,7 @@ def _record(db: Database, received: Received, originals: Sequence[str]) -> Recor
     ).fetchone()
     if row:
         if row["newest"] != row["seq"]:
-            outbox.replaced(db, row["newest"])
-            outbox.stands_again(db, row["seq"])
-            _stands_again(db, row["seq"])
+            stands_again(db, row["seq"], row["newest"])
         if row["purged_at"]:
             _is_here_again(db, row["seq"])
         return Recorded(row["seq"], duplicate=True, differs=False)
@@ -192,7 +191,10 @@ def _is_here_again(db: Database, seq: int) -> None:
     event.record(db, seq, "instance", "received", "sent again: its file is here again")
 
 
-def _stands_again(db: Database, seq: int) -> None:
+def stands_again(db: Database, seq: int, over: int) -> None:
+    """Make an object current again, over another of its UID. Call inside a transaction."""
+    outbox.replaced(db, over)
+    outbox.stands_again(db, seq)
     event.record(db, seq, "instance", "received", "sent again: it replaces what came in between")
     _comes_last(db, seq)
 

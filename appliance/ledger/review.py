@@ -8,7 +8,7 @@ from typing import Any
 from pydicom.uid import generate_uid
 from sqlite_utils import Database
 
-from appliance.ledger import audit, audited, event, identity, outbox
+from appliance.ledger import audit, audited, event, identity, outbox, upstream
 from appliance.ledger.clock import boot_id, boot_seconds, utc_now
 from appliance.ledger.connection import Ledger, Row, insert
 from appliance.ledger.current import VIEW, in_force, newest
@@ -39,6 +39,8 @@ class Decision:
         None when the page doesn't say.
     view
         The view's name on the screen; None when the page doesn't say.
+    seconds, strokes
+        What it took: time on the screen, steps of drawing; None when the page doesn't say.
     """
 
     seq: int
@@ -55,6 +57,8 @@ class Decision:
     geometry: dict[str, Any] = field(default_factory=dict)
     newest_review: int | None = None
     view: str | None = None
+    seconds: int | None = None
+    strokes: int | None = None
 
 
 def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
@@ -104,6 +108,7 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
             restores = _stands_again(db, decision, analysis_id, view)
         about = {"analysis_id": analysis_id, "parent": newest_review, "restores": restores}
         review_id = _insert(db, decision, view, about)
+        upstream.note(db, review_id, decision.reviewer, decision.seconds, decision.strokes)
         # What was drawn for it is in it now, or was given up with it.
         db.conn.execute(
             "DELETE FROM draft WHERE seq = ? AND reviewer = ?", [decision.seq, decision.reviewer]
@@ -113,18 +118,19 @@ def record(ledger: Ledger, decision: Decision, wanted: Wanted) -> Row:
             outbox.queue_again(db, restores)
         if decision.decision != "undone":
             _queue(db, decision, review_id, wanted)
-        event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
-        content = audited.stored_sha256(db.conn.execute, review_id)
-        facts = {"review": review_id, "analysis": decision.analysis_sha256, "content": content}
-        audit.record(
-            db,
-            decision.reviewer,
-            "review",
-            f"loop {decision.seq}",
-            decision=decision.decision,
-            **facts,
-        )
+        _write_down(db, decision, review_id)
         return dict(db.conn.execute("SELECT * FROM review WHERE id = ?", [review_id]).fetchone())
+
+
+def _write_down(db: Database, decision: Decision, review_id: int) -> None:
+    event.record(db, decision.seq, "review", decision.decision, decision.reviewer)
+    facts = {
+        "decision": decision.decision,
+        "review": review_id,
+        "analysis": decision.analysis_sha256,
+        "content": audited.stored_sha256(db.conn.execute, review_id),
+    }
+    audit.record(db, decision.reviewer, "review", f"loop {decision.seq}", **facts)
 
 
 def _queue(db: Database, decision: Decision, review_id: int, wanted: Wanted) -> None:

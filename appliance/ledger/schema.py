@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database, Migrations
 
-from appliance.ledger import delivery_tables, people_tables, review_tables, token_tables
+from appliance.ledger import people_tables, tables
 
 migrations = Migrations("echocart")
 
@@ -393,6 +393,5 @@ def _decided(db: Database) -> None:
     db.execute("ALTER TABLE identity ADD COLUMN right_identity TEXT")
 
 
-delivery_tables.register(migrations)
-token_tables.register(migrations)
-review_tables.register(migrations)
+for _register in tables.REGISTER:
+    _register(migrations)

@@ -1,7 +1,7 @@
 """DICOM Part 10 files: whole or not (`elements`), where their pixels lie (`header`), who they are about (`identity`)."""
 
 from appliance.part10.header import Header, inflate, read_header, read_identity
-from appliance.part10.identity import Identity, identity, number, text
+from appliance.part10.identity import Identity, identity, number, text, whole_number
 
 __all__ = [
     "Header",
@@ -12,4 +12,5 @@ __all__ = [
     "read_header",
     "read_identity",
     "text",
+    "whole_number",
 ]

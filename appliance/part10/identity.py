@@ -52,6 +52,7 @@ class Identity:
     Columns: int = 0
 
 
+_LONGEST_IS = 12
 _NUMBERS = ("NumberOfFrames", "Rows", "Columns")
 _TEXTS = [one.name for one in fields(Identity) if one.name not in (*_NUMBERS, "ContentDateTime")]
 # What `identity` reads: enough of a data set for who and what an object is.
@@ -98,6 +99,14 @@ def _as_written(dataset: Dataset, tag: int) -> str:
 def number(dataset: Dataset, keyword: str) -> float:
     """An element's (first) value as a finite number; 0.0 when missing or unreadable."""
     return _number(text(dataset, keyword))
+
+
+def whole_number(text: str) -> int:
+    """Return an Integer String (PS3.5 6.2) as a number; 0 when it is none."""
+    try:
+        return int(text) if len(text) <= _LONGEST_IS else 0
+    except ValueError:
+        return 0
 
 
 def _number(written: str) -> float:

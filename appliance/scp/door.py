@@ -70,7 +70,8 @@ class Door:
             self._no_place(call, full, admission.cart)
             _reject(event.assoc, *_LOCAL_LIMIT_EXCEEDED)
         else:
-            self._remember(call, "", paired=admission.cart is not None)
+            if not carts.is_the_box_itself(self._settings, call):
+                self._remember(call, "", paired=admission.cart is not None)
             accept_proposals(event, reports_only=admission.reports_only)
 
     def admission(self, association: Association) -> Admission:

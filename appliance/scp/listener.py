@@ -13,6 +13,7 @@ from typing import Any
 from pynetdicom.association import Association
 from pynetdicom.transport import AssociationServer, RequestHandler, ThreadedAssociationServer
 
+from appliance import inherited
 from appliance.scp import mishap
 from appliance.scp.places import is_open
 from appliance.scp.pump import SILENCE_S, Keeper, PumpedAssociation
@@ -40,13 +41,32 @@ class Listener(ThreadedAssociationServer):
     turned_away: Callable[[str, str], None] = staticmethod(lambda peer, why: None)
 
     def server_bind(self) -> None:
-        """Bind; accepted sockets inherit the options."""
-        super().server_bind()
+        """Bind, or take the socket that systemd listens with; accepted ones inherit the options."""
+        host, port = self.server_address[:2]
+        self._is_systemds = False
+        if given := inherited.take(host, port):
+            self._listening.close()
+            self.socket, self._is_systemds = given, True
+            given.settimeout(self.ae.network_timeout)
+        else:
+            super().server_bind()
         # Without it each status waits about 45 ms for a delayed ACK.
         self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in _KEEPALIVE.items():
             self._listening.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def server_activate(self) -> None:
+        """Listen; systemd does already, with a longer queue."""
+        if not self._is_systemds:
+            super().server_activate()
+
+    def server_close(self) -> None:
+        """Close the port; one that systemd holds stays open, and callers wait in its queue."""
+        if self._is_systemds:
+            self._listening.close()
+        else:
+            super().server_close()
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """Accept a connection whose silent peer can't hold its thread for ever.

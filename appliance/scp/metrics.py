@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from pynetdicom import evt
+from pynetdicom.events import Event
 
 from appliance import metrics
 
@@ -70,9 +71,14 @@ class Metrics:
     def handlers(self) -> list[evt.EventHandlerType]:
         """Return what counts associations, for pynetdicom."""
         return [
-            (evt.EVT_ACCEPTED, lambda event: self._associations.labels("accepted").inc()),
+            (evt.EVT_ACCEPTED, self._accepted),
             (evt.EVT_REJECTED, lambda event: self._associations.labels("rejected").inc()),
         ]
+
+    def _accepted(self, event: Event) -> None:
+        # The box's own look after itself is nobody's association.
+        if event.assoc.requestor.ae_title != event.assoc.acceptor.ae_title:
+            self._associations.labels("accepted").inc()
 
     def write(self, state_dir: Path, open_associations: int, free_bytes: int) -> None:
         """Write the file if it is time; a disk that refuses it holds nothing up."""

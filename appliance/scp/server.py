@@ -25,6 +25,7 @@ from appliance.scp.commitment import Commitments
 from appliance.scp.door import Door
 from appliance.scp.listener import Listener, pumped
 from appliance.scp.negotiation import VERIFICATION, storage_services
+from appliance.scp.proof import Proof
 from appliance.scp.store import Store
 from appliance.service import Stop, ready, watchdog
 from appliance.spool import Spool
@@ -33,6 +34,7 @@ log = logging.getLogger("echocart.scp")
 
 SWEEP_S = 1.0  # for files that pynetdicom left without closing its connection
 GRACE_S = 5.0  # for objects that are still arriving when the service is told to stop
+LAST_WORDS_S = 1.0  # for associations that are about to end, as a C-ECHO's
 ABORT_S = 1.0  # for statuses and aborts on their way out
 _NO_LIMIT = 1 << 16  # of pynetdicom's: the door counts, over both ports
 
@@ -60,13 +62,16 @@ def run(settings: Settings, stop: Stop) -> None:
     configure(spool.incoming)
     door = Door(settings, ledger)
     listeners = listen_all(settings, store, door, Commitments(settings, ledger, spool, door))
+    proof = Proof(settings, spool)
     try:
+        proof.must_stand()
         ready(f"{settings.box.ae_title} listens on {settings.scp.host}:{settings.scp.port}")
         while not stop.wait(SWEEP_S):
             store.sweep()
             write_down(door)
             store.metrics.write(settings.box.state_dir, door.places.count(), spool.free_bytes())
-            watchdog()
+            if proof.is_given():
+                watchdog()
     finally:
         drain(listeners, spool.incoming)
         store.sweep()
@@ -198,9 +203,11 @@ def drain(listeners: Sequence[Listener], incoming: Path) -> None:
     deadline = time.monotonic() + GRACE_S
     while any(incoming.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.02)
-    associations: list[Association] = [
-        association for listener in listeners for association in listener.active_associations
-    ]
+    # Its carts would take an abort for a refusal.
+    deadline = min(deadline, time.monotonic() + LAST_WORDS_S)
+    while _associations(listeners) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    associations = _associations(listeners)
     for association in associations:
         association.abort(block=False)  # queued behind a status that is on its way out
     deadline = time.monotonic() + ABORT_S
@@ -211,6 +218,10 @@ def drain(listeners: Sequence[Listener], incoming: Path) -> None:
         if connection and connection.socket:
             # A peer that went silent inside a PDU holds a reader that no abort reaches.
             connection.close()
+
+
+def _associations(listeners: Sequence[Listener]) -> list[Association]:
+    return [association for one in listeners for association in one.active_associations]
 
 
 def _let_go(event: Event, store: Store) -> None:

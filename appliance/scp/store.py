@@ -352,7 +352,7 @@ def _received(
 ) -> reception.Received:
     values = dict(vars(identity))
     for keyword in ("SeriesNumber", "InstanceNumber"):
-        values[keyword] = _whole_number(values[keyword])
+        values[keyword] = part10.whole_number(values[keyword])
     return reception.Received(
         **values,
         TransferSyntaxUID=TransferSyntaxUID,
@@ -361,14 +361,6 @@ def _received(
         calling_ae_title=announced.calling_ae_title,
         peer=announced.peer,
     )
-
-
-def _whole_number(text: str) -> int:
-    """An Integer String (PS3.5 6.2) as a number; 0 when it is none."""
-    try:
-        return int(text) if len(text) <= 12 else 0
-    except ValueError:
-        return 0
 
 
 def _answer(status: int, comment: str) -> Dataset:

@@ -2,13 +2,12 @@
 
 Nothing is copied from the source's data set. What it says of the machine, of time, of scale and of
 lossy compression is read as numbers or looked up in a table, and written anew; the pixels come
-from `scrub`. Elements that PS3.3 wants and that would name somebody are there and empty.
+from `appliance.scrub`. Elements that PS3.3 wants and that would name somebody are there and empty.
 """
 
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 
 from pydicom.dataset import Dataset
@@ -18,11 +17,12 @@ from pydicom.uid import RLELossless, UltrasoundMultiFrameImageStorage
 
 from appliance.cine import Cine
 from appliance.part10 import Header, text
+from appliance.scrub import Scrubbed
 from appliance.sector import calibration
 from appliance.sync import codes, deidentify, modules
+from appliance.sync.deidentify import Options
 from appliance.sync.encode import encoded, head, joined, plain
 from appliance.sync.modules import RESEARCH_USE_ONLY, Kind, Review, is_lossy
-from appliance.sync.scrub import Scrubbed
 from appliance.sync.seg import Part10
 
 LOOP = Kind(UltrasoundMultiFrameImageStorage, "US", 1, RLELossless)
@@ -47,17 +47,26 @@ class Names:
     ----------
     PatientID, StudyInstanceUID, StudyDescription
         Of all of them.
+    StudyID
+        The beginning of the model's hash: a search by it needs no wildcard and no spaces.
+    StudyDate
+        As coarse, or as shifted, as it may be told.
     source
         Stands for the original loop's SOPInstanceUID, the same in every correction of it.
     number
         How-manieth decision about that loop this is, from 1: the highest one holds.
+    options
+        What of PS3.15's options the site has chosen.
     """
 
     PatientID: str
     StudyInstanceUID: str
     StudyDescription: str
+    StudyID: str
+    StudyDate: str
     source: str
     number: int
+    options: Options
 
 
 def author(cine: Cine, scrubbed: Scrubbed, names: Names, review: Review) -> tuple[Part10, Header]:
@@ -76,15 +85,15 @@ def author(cine: Cine, scrubbed: Scrubbed, names: Names, review: Review) -> tupl
     """
     dataset = Dataset()
     parts = (
-        _patient_and_study(names, review.created),
+        patient_and_study(names),
         modules.series(Dataset(), "", review, LOOP),
         _description(names, review),
-        _equipment(cine, review),
+        _equipment(cine, names, review),
         _image(cine, scrubbed, names),
         _timing(cine),
         _scale(cine, scrubbed),
         _compression(cine.header),
-        deidentify.statement(),
+        deidentify.statement(names.options),
     )
     for part in parts:
         dataset.update(part)
@@ -111,16 +120,17 @@ def _header(dataset: Dataset) -> Header:
     )
 
 
-def _patient_and_study(names: Names, created: datetime) -> Dataset:
-    """Patient and General Study (PS3.3 C.7.1.1, C.7.2.1)."""
+def patient_and_study(names: Names) -> Dataset:
+    """Patient and General Study (PS3.3 C.7.1.1, C.7.2.1), alike in every object of a study."""
     dataset = Dataset()
     dataset.PatientID = names.PatientID
     dataset.StudyInstanceUID = names.StudyInstanceUID
     dataset.StudyDescription = names.StudyDescription
-    dataset.StudyDate = created.strftime("%Y%m%d")
+    dataset.StudyID = names.StudyID
+    dataset.StudyDate = names.StudyDate
     for keyword in (
         *("PatientName", "PatientBirthDate", "PatientSex"),
-        *("StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName"),
+        *("StudyTime", "AccessionNumber", "ReferringPhysicianName"),
     ):
         setattr(dataset, keyword, None)
     return dataset
@@ -133,12 +143,17 @@ def _description(names: Names, review: Review) -> Dataset:
     return dataset
 
 
-def _equipment(cine: Cine, review: Review) -> Dataset:
+def _equipment(cine: Cine, names: Names, review: Review) -> Dataset:
     """General Equipment (PS3.3 C.7.5.1): make and model, and the site where it wants to be named."""
     dataset = modules.equipment(review)
     del dataset.SoftwareVersions, dataset.DeviceSerialNumber
     made = deidentify.machine(cine.identity.Manufacturer, cine.identity.ManufacturerModelName)
     dataset.Manufacturer, dataset.ManufacturerModelName = made
+    if versions := deidentify.versions(text(cine.header.dataset, "SoftwareVersions")):
+        dataset.SoftwareVersions = versions
+    serial = deidentify.serial_number(text(cine.header.dataset, "DeviceSerialNumber"))
+    if serial and names.options.device:
+        dataset.DeviceSerialNumber = serial
     dataset.StationName = plain(review.station_name)[:16]
     return dataset
 

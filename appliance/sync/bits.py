@@ -1,7 +1,9 @@
-"""Binary masks as DICOM packs them: one bit a pixel, frames without a gap between them."""
+"""Label maps as DICOM packs them: one bit a pixel and structure, or one byte a pixel."""
 
-from collections.abc import Callable, Sequence
+import struct
+from collections.abc import Callable, Iterator, Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -10,6 +12,8 @@ from appliance.errors import DeliveryError
 LabelMap = npt.NDArray[np.uint8]
 
 _LARGEST = 0xFFFFFFFE  # bytes of one PixelData value (PS3.5 7.1.1)
+_LONGEST_RUN = 128  # pixels (PS3.5 G.3)
+_ONE_SEGMENT = struct.pack("<16L", 1, 64, *[0] * 14)  # PS3.5 G.5
 
 
 def pack(
@@ -50,14 +54,63 @@ def pack(
     packed = np.zeros(size, np.uint8)
     padded = np.zeros(pixels + 8, bool)
     for place, index in enumerate(indexes):
-        labels_of_frame = frame(index)
-        if labels_of_frame.shape != shape:
-            raise _refused("a label map hasn't the size of the loop's frames")
-        flat = labels_of_frame.reshape(-1)
+        flat = _of_size(frame(index), shape).reshape(-1)
         for segment, label in enumerate(labels):
             start = (segment * len(indexes) + place) * pixels
             _put(packed, padded, start, flat == label)
     return packed
+
+
+def numbered(
+    frame: Callable[[int], LabelMap],
+    indexes: Sequence[int],
+    labels: Sequence[int],
+    shape: tuple[int, int],
+) -> Iterator[LabelMap]:
+    """Give the frames of a LABELMAP segmentation: SegmentNumber of each pixel, 0 for none.
+
+    Parameters
+    ----------
+    frame, indexes, labels, shape
+        As for `pack`; the first label's segment is number 1.
+
+    Raises
+    ------
+    DeliveryError
+        When a label map has another shape, or the object would pass 4 GB.
+    """
+    if shape[0] * shape[1] * len(indexes) > _LARGEST:
+        raise _refused("the loop is too large for one object (4 GB)")
+    number = np.zeros(256, np.uint8)
+    number[list(labels)] = np.arange(1, len(labels) + 1)
+    for index in indexes:
+        yield np.asarray(cv2.LUT(_of_size(frame(index), shape), number), np.uint8)
+
+
+def run_length(labels: LabelMap) -> bytes:
+    """Return a frame of bytes as RLE Lossless has it (PS3.5 Annex G), of even length.
+
+    Each run is a pair of bytes, also one of a single pixel: label maps are nearly all long runs,
+    which numpy finds ten times as fast as an encoder for any picture.
+    """
+    flat, columns = labels.reshape(-1), labels.shape[1]
+    begins = np.ones(flat.size, bool)
+    begins[1:] = flat[1:] != flat[:-1]
+    begins[::columns] = True  # no run goes on in the next row (G.3.1)
+    starts = np.flatnonzero(begins)
+    lengths = np.diff(starts, append=flat.size)
+    pieces = -(-lengths // _LONGEST_RUN)
+    sizes = np.full(pieces.sum(), _LONGEST_RUN)
+    sizes[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * _LONGEST_RUN
+    # 257 - n repeats a byte n times; 256, which is 0, takes one as it is.
+    counts, values = (257 - sizes).astype(np.uint8), np.repeat(flat[starts], pieces)
+    return _ONE_SEGMENT + np.stack([counts, values], 1).tobytes()
+
+
+def _of_size(labels: LabelMap, shape: tuple[int, int]) -> LabelMap:
+    if labels.shape != shape:
+        raise _refused("a label map hasn't the size of the loop's frames")
+    return labels
 
 
 def _put(

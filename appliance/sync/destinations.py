@@ -1,4 +1,4 @@
-"""What the courier knows of a place that results go to; `folder`, `pacs` and `archive` are such."""
+"""What the courier knows of a place that results go to: a folder, PACS, archive or FHIR server."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -7,7 +7,7 @@ from typing import Protocol
 
 from appliance import tls
 from appliance.config import Destination as Setting
-from appliance.config import DicomPeer, Settings
+from appliance.config import DicomPeer, FhirPeer, Settings
 from appliance.config import Folder as FolderSetting
 from appliance.errors import DeliveryError
 from appliance.sync.brake import Brake
@@ -106,6 +106,11 @@ def _made(item: Setting, settings: Settings, brake: Brake) -> Destination:
         elsewhere = bool(item.commit_ae or item.commit_port)
         secure = partial(tls.client_context, settings.scp) if item.tls else None
         return Pacs(peer, item.proof, elsewhere, secure, brake)
+    if isinstance(item, FhirPeer):
+        from appliance.preflight_fhir import client_of
+        from appliance.sync.fhir_server import FhirServer
+
+        return FhirServer(client_of(item), brake)
     from appliance.sync.archive import Archive
 
     return Archive(item.url, item.user, item.password_file, brake)

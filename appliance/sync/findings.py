@@ -31,10 +31,12 @@ class Drawn:
 
     Attributes
     ----------
-    loop, segmentation
-        The objects.
+    loop
+        The object.
+    segmentations
+        One object that holds every structure, or one for each.
     indexes
-        Frames of the loop (from 0) that the segmentation holds, rising.
+        Frames of the loop (from 0) that a segmentation holds, rising.
     structures
         Its segments, in order.
     provenance
@@ -44,16 +46,31 @@ class Drawn:
     view, view_by
         What the review was about: "A4C", "A2C" or "" when it isn't known; and the person who had
         set it, "" when the model told it.
+    label_maps
+        Whether a frame shows every structure of its object, and not one.
     """
 
     loop: Reference
-    segmentation: Reference
+    segmentations: Sequence[Reference]
     indexes: Sequence[int]
     structures: Sequence[Structure]
     provenance: Provenance
     multi_frame: bool
     view: str = ""
     view_by: str = ""
+    label_maps: bool = False
+
+    def segment(self, place: int) -> tuple[Reference, int]:
+        """Return the object that holds a structure (from 0), and its SegmentNumber there."""
+        if len(self.segmentations) == 1:
+            return self.segmentations[0], place + 1
+        return self.segmentations[place], 1
+
+    def frame_number(self, place: int, frame: int) -> int:
+        """Return the number (from 1) that a structure's frame has in its segmentation."""
+        # As `bits.pack` orders them: all frames of the first segment, then all of the second.
+        before = 0 if self.label_maps else (self.segment(place)[1] - 1) * len(self.indexes)
+        return before + list(self.indexes).index(frame) + 1
 
     def measured(self, label: int) -> int:
         """Return where a measured structure stands among the segments, from 0.
@@ -171,10 +188,11 @@ def _on_loop(measures: Measures, drawn: Drawn, place: int, quantities: list[Quan
         VolumetricROIMeasurementsAndQualitativeEvaluations,
     )
 
+    held_by, number = drawn.segment(place)
     segment = ReferencedSegment(
-        drawn.segmentation.SOPClassUID,
-        drawn.segmentation.SOPInstanceUID,
-        place + 1,
+        held_by.SOPClassUID,
+        held_by.SOPInstanceUID,
+        number,
         source_images=[_source_image(drawn, None)],
     )
     marks = [frame for frame in (measures.ed_frame, measures.es_frame) if frame is not None]
@@ -196,16 +214,16 @@ def _on_frame(
     )
 
     assert frame is not None
-    # As `bits.pack` orders them: all frames of the first segment, then all of the second.
-    number = place * len(drawn.indexes) + list(drawn.indexes).index(frame) + 1
+    held_by, number = drawn.segment(place)
     segment = ReferencedSegmentationFrame(
-        drawn.segmentation.SOPClassUID,
-        drawn.segmentation.SOPInstanceUID,
+        held_by.SOPClassUID,
+        held_by.SOPInstanceUID,
+        drawn.frame_number(place, frame),
         number,
-        place + 1,
         _source_image(drawn, frame),
     )
-    # A frame shows one segment, and a reference names one or the other (PS3.3 10.3).
+    # A reference names one or the other (PS3.3 10.3). Which segment of a label map's frame it is
+    # tells the tracking UID.
     del segment[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
     group = PlanarROIMeasurementsAndQualitativeEvaluations(
         referenced_segment=segment, **_about(measures, drawn, place, quantities, [frame])

@@ -24,7 +24,7 @@ PER_FRAME = int(Tag("PerFrameFunctionalGroupsSequence"))
 
 def per_frame_groups(
     indexes: Sequence[int],
-    segments: int,
+    segments: int | None,
     SOPClassUID: str,
     SOPInstanceUID: str,
     multi_frame: bool,
@@ -34,9 +34,11 @@ def per_frame_groups(
     Parameters
     ----------
     indexes
-        Source frames, from 0. TemporalPositionIndex is the frame's number in the source, from 1.
+        Source frames, from 0. TemporalPositionIndex counts those that are here, from 1 (PS3.3
+        C.7.6.16.2.2); which frame of the source it is stands in ReferencedFrameNumber.
     segments
-        Number of segments, counted from 1 (PS3.3 C.8.20.2).
+        Number of segments, counted from 1 (PS3.3 C.8.20.2); None where each frame is a label map
+        of all of them.
     SOPClassUID, SOPInstanceUID
         Of the source image.
     multi_frame
@@ -44,21 +46,24 @@ def per_frame_groups(
     """
     source = _source(SOPClassUID, SOPInstanceUID)
     derivation = [_derivation(source, index if multi_frame else None) for index in indexes]
+    if segments is None:
+        moments = enumerate(derivation, 1)
+        return sequence(PER_FRAME, [part + _content(place) for place, part in moments])
     items = []
     for segment in range(1, segments + 1):
         number = element(SEGMENT_NUMBER, "US", struct.pack("<H", segment))
         identification = sequence(SEGMENT_IDENTIFICATION, [number])
-        for place, index in enumerate(indexes):
+        for place, part in enumerate(derivation, 1):
             # Group 0008, 0020, 0062: the order of the tags.
-            items.append(derivation[place] + _content(segment, place, index) + identification)
+            items.append(part + _content(segment, place) + identification)
     return sequence(PER_FRAME, items)
 
 
-def _content(segment: int, place: int, index: int) -> bytes:
-    # Dimension indexes count without gaps (PS3.3 C.7.6.17.1); the temporal position may skip.
-    position = element(TEMPORAL_POSITION, "UL", struct.pack("<L", index + 1))
-    values = element(_DIMENSION_INDEX_VALUES, "UL", struct.pack("<2L", segment, place + 1))
-    return sequence(FRAME_CONTENT, [position + values])
+def _content(*place: int) -> bytes:
+    """A frame's place by each dimension, from 1; the last one is the moment."""
+    position = element(TEMPORAL_POSITION, "UL", struct.pack("<L", place[-1]))
+    packed = struct.pack(f"<{len(place)}L", *place)
+    return sequence(FRAME_CONTENT, [position + element(_DIMENSION_INDEX_VALUES, "UL", packed)])
 
 
 def _source(SOPClassUID: str, SOPInstanceUID: str) -> Dataset:

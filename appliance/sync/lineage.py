@@ -4,24 +4,62 @@ Answers rest on rows that no longer change once the later review is recorded, so
 cut short builds the same object again.
 """
 
-from appliance.ledger import Ledger, worklist
+from collections.abc import Sequence
+
+from appliance.errors import DeliveryError
+from appliance.ledger import Ledger, result, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
 from appliance.sync import modules
 from appliance.sync.document import Reference
+from appliance.sync.form import PLAIN, Form
 from appliance.uids import derived_uid
 
 _RESULTS = ("seg", "sr", "overlay")
-_SOP_CLASSES = {"sr": modules.REPORT.SOPClassUID, "overlay": modules.OVERLAY.SOPClassUID}
 _STAYED = ("withdrawn", "refused")
 
 
-def reference(kind: str, result_uid: str, series_uid: str) -> Reference:
-    """Return what names a review's segmentation (`seg`), report (`sr`), `overlay` or `fhir` bundle."""
-    if kind == "seg":
-        return Reference(modules.SEGMENTATION.SOPClassUID, result_uid, series_uid)
-    uids = (derived_uid(result_uid, kind), derived_uid(series_uid, kind))
-    return Reference(_SOP_CLASSES.get(kind, ""), *uids)
+def segmentations(
+    result_uid: str, series_uid: str, labels: Sequence[int], form: Form = PLAIN
+) -> tuple[Reference, ...]:
+    """Return what names a review's segmentations in a form, in the order of their structures.
+
+    Parameters
+    ----------
+    result_uid, series_uid
+        Allocated with the review.
+    labels
+        Label value of each structure.
+    form
+        As it is sent.
+    """
+    series = form.derived(series_uid, "seg")
+    purposes = [f"seg:{label}" for label in labels] if form.objects == "each" else ["seg"]
+    return tuple(
+        Reference(form.kind.SOPClassUID, form.derived(result_uid, purpose), series)
+        for purpose in purposes
+    )
+
+
+def report(result_uid: str, series_uid: str, form: Form = PLAIN) -> Reference:
+    """Return what names a review's report, which names its segmentations in that form."""
+    purpose = "sr" if form == PLAIN else f"sr:{form.key}"
+    return _other(modules.REPORT.SOPClassUID, result_uid, series_uid, purpose)
+
+
+def overlay(result_uid: str, series_uid: str) -> Reference:
+    """Return what names a review's overlay."""
+    return _other(modules.OVERLAY.SOPClassUID, result_uid, series_uid, "overlay")
+
+
+def bundle(result_uid: str, series_uid: str) -> Reference:
+    """Return what names a review's FHIR bundle, which has no SOP class."""
+    return _other("", result_uid, series_uid, "fhir")
+
+
+def _other(SOPClassUID: str, result_uid: str, series_uid: str, purpose: str) -> Reference:
+    uids = (derived_uid(result_uid, purpose), derived_uid(series_uid, purpose))
+    return Reference(SOPClassUID, *uids)
 
 
 def note(delivery: Delivery) -> Reference:
@@ -31,12 +69,21 @@ def note(delivery: Delivery) -> Reference:
     return Reference(modules.KEY_OBJECTS.SOPClassUID, *uids)
 
 
-def predecessor(ledger: Ledger, delivery: Delivery) -> Reference | None:
-    """Return the newest report of an earlier review of the loop that left for any destination."""
+def predecessor(ledger: Ledger, delivery: Delivery, form: Form) -> Reference | None:
+    """Return the newest report of an earlier review of the loop that left for any destination.
+
+    Of those that left in several forms the one in this report's own, or else the first by name:
+    the same wherever this report goes.
+    """
     reports = [row for row in _left(ledger, delivery) if row["kind"] == "sr"]
     if not reports:
         return None
-    return _references(ledger, delivery, [max(reports, key=_review)])[0]
+    newest = max(map(_review, reports))
+    known = result.forms(ledger, delivery.seq)
+    forms = {key for row in reports if _review(row) == newest for key in _forms_of(known, row)}
+    chosen = form.key if form.key in forms else min(forms)
+    review = _reviews(ledger, delivery)[newest]
+    return report(*_uids(review), Form.parse(chosen))
 
 
 def replaced(ledger: Ledger, delivery: Delivery) -> list[Reference]:
@@ -81,9 +128,41 @@ def _review(row: Row) -> int:
 
 
 def _references(ledger: Ledger, delivery: Delivery, rows: list[Row]) -> list[Reference]:
-    reviews = {review["id"]: review for review in worklist.reviews(ledger, delivery.seq)}
-    uids = ("result_sop_instance_uid", "result_series_instance_uid")
-    return [
-        reference(row["kind"], *(reviews[row["review_id"]][name] for name in uids))
-        for row in sorted(rows, key=_review)
-    ]
+    reviews, known = _reviews(ledger, delivery), result.forms(ledger, delivery.seq)
+    found: list[Reference] = []
+    for row in sorted(rows, key=_review):
+        review = reviews[row["review_id"]]
+        if row["kind"] == "overlay":
+            found.append(overlay(*_uids(review)))
+            continue
+        for key in _forms_of(known, row):
+            form = Form.parse(key)
+            if row["kind"] == "sr":
+                found.append(report(*_uids(review), form))
+            else:
+                found += segmentations(*_uids(review), _labels(ledger, review), form)
+    return found
+
+
+def _forms_of(known: dict[result.Key, list[str]], row: Row) -> list[str]:
+    # Those that left before forms were written down left in the plain one.
+    return known.get((row["review_id"], row["destination"]), [PLAIN.key])
+
+
+def _reviews(ledger: Ledger, delivery: Delivery) -> dict[int, Row]:
+    return {review["id"]: review for review in worklist.reviews(ledger, delivery.seq)}
+
+
+def _uids(review: Row) -> tuple[str, str]:
+    return review["result_sop_instance_uid"], review["result_series_instance_uid"]
+
+
+def _labels(ledger: Ledger, review: Row) -> list[int]:
+    analysis = worklist.analysis(ledger, review["analysis_id"])
+    if analysis is None:
+        raise DeliveryError(
+            "build a rejection note",
+            "the ledger doesn't hold what the review names",
+            "Restore the ledger from its backup.",
+        )
+    return [item["label"] for item in analysis["labels"]]

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    UID,
     ComprehensiveSRStorage,
     ExplicitVRLittleEndian,
     JPEGBaseline8Bit,
@@ -51,6 +52,8 @@ class Kind:
 
 
 SEGMENTATION = Kind(SegmentationStorage, "SEG", 9001)
+# Label Map Segmentation Storage (PS3.4 B.5), younger than pydicom's dictionary.
+LABEL_MAP = Kind("1.2.840.10008.5.1.4.1.1.66.7", "SEG", 9001)
 REPORT = Kind(ComprehensiveSRStorage, "SR", 9002)
 OVERLAY = Kind(MultiFrameTrueColorSecondaryCaptureImageStorage, "OT", 9004, JPEGBaseline8Bit)
 KEY_OBJECTS = Kind(KeyObjectSelectionDocumentStorage, "KO", 9003)
@@ -80,6 +83,12 @@ class Review:
     research_use: bool
     created: datetime
     station_name: str = MANUFACTURER
+
+
+def class_name(SOPClassUID: str) -> str:
+    """Return the name of a SOP class, or its UID where nobody knows one."""
+    known = SOPClassUID == LABEL_MAP.SOPClassUID
+    return "Label Map Segmentation Storage" if known else UID(SOPClassUID).name
 
 
 def derived_uid(uid: str, name: str) -> str:
@@ -165,8 +174,11 @@ def equipment(review: Review) -> Dataset:
     return dataset
 
 
-def image(source: Header, shape: tuple[int, int], count: int) -> Dataset:
-    """General Image, Image Pixel and Multi-frame (PS3.3 C.7.6.1, C.8.20.2, C.7.6.16)."""
+def image(source: Header, shape: tuple[int, int], count: int, bits: int = 1) -> Dataset:
+    """General Image, Image Pixel and Multi-frame (PS3.3 C.7.6.1, C.8.20.2, C.7.6.16).
+
+    `bits` is 1 for bit planes, 8 for label maps.
+    """
     dataset = Dataset()
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     # Type 2C without an orientation in space: present and empty.
@@ -175,8 +187,8 @@ def image(source: Header, shape: tuple[int, int], count: int) -> Dataset:
     dataset.PhotometricInterpretation = "MONOCHROME2"
     dataset.Rows, dataset.Columns = shape
     dataset.NumberOfFrames = count
-    dataset.BitsAllocated = dataset.BitsStored = 1
-    dataset.HighBit = dataset.PixelRepresentation = 0
+    dataset.BitsAllocated = dataset.BitsStored = bits
+    dataset.HighBit, dataset.PixelRepresentation = bits - 1, 0
     dataset.LossyImageCompression = "01" if is_lossy(source) else "00"
     return dataset
 
@@ -187,17 +199,16 @@ def is_lossy(source: Header) -> bool:
     return said or source.TransferSyntaxUID in _LOSSY_SYNTAXES
 
 
-def dimensions(review: Review) -> Dataset:
-    """Multi-frame Dimension (PS3.3 C.7.6.17): segment, then moment."""
+def dimensions(review: Review, by_segment: bool = True) -> Dataset:
+    """Multi-frame Dimension (PS3.3 C.7.6.17): segment, then moment; of label maps moment alone."""
     dataset, organization = Dataset(), Dataset()
     uid = derived_uid(review.SOPInstanceUID, "dimensions")
     organization.DimensionOrganizationUID = uid
     dataset.DimensionOrganizationSequence = [organization]
     dataset.DimensionIndexSequence = []
-    for pointer, group, label in (
-        (frames.SEGMENT_NUMBER, frames.SEGMENT_IDENTIFICATION, "Segment"),
-        (frames.TEMPORAL_POSITION, frames.FRAME_CONTENT, "Moment"),
-    ):
+    moment = (frames.TEMPORAL_POSITION, frames.FRAME_CONTENT, "Moment")
+    segment = (frames.SEGMENT_NUMBER, frames.SEGMENT_IDENTIFICATION, "Segment")
+    for pointer, group, label in (segment, moment) if by_segment else (moment,):
         index = Dataset()
         index.DimensionOrganizationUID = uid
         index.DimensionIndexPointer, index.FunctionalGroupPointer = pointer, group

@@ -8,8 +8,10 @@ from appliance.ledger import Ledger
 from appliance.ledger.delivery import Delivery
 from appliance.spool import Spool
 from appliance.sync.findings import NothingToReport
+from appliance.sync.form import Form
+from appliance.sync.kept import KINDS, Kept
 from appliance.sync.originals import original
-from appliance.sync.results import Results
+from appliance.sync.results import Overtaken, Results
 from appliance.sync.seg import Part10
 
 
@@ -30,8 +32,12 @@ class Outgoing:
 
     def __init__(self, ledger: Ledger, spool: Spool, settings: Settings) -> None:
         self._ledger, self._spool, self._settings = ledger, spool, settings
-        releases = {item.name: item.fhir for item in settings.destination if item.kind == "folder"}
-        self._results = Results(ledger, spool, settings.box.station_name, releases)
+        releases = {
+            item.name: item.fhir for item in settings.destination if item.kind in ("folder", "fhir")
+        }
+        self._kept = Kept(ledger, spool)
+        forms = {item.name: Form.of(item) for item in settings.destination}
+        self._results = Results(ledger, spool, settings.box.station_name, releases, forms)
 
     def __call__(self, delivery: Delivery) -> Sequence[Part10]:
         """Return the objects of a delivery in the order in which they must arrive.
@@ -39,8 +45,8 @@ class Outgoing:
         Raises
         ------
         MustStay
-            When a correction can't be made nameless with certainty (promise 7), or a report
-            would be empty.
+            When a correction can't be made nameless with certainty (promise 7), a report would
+            be empty, or a bundle would be told over a later one.
         ApplianceError
             When the ledger or the spool don't give what is needed.
         """
@@ -49,8 +55,11 @@ class Outgoing:
         if delivery.kind == "correction":
             return self._correction(delivery)
         try:
-            return [self._results.build(delivery)]
-        except NothingToReport as error:
+            if delivery.kind not in KINDS:
+                return self._results.build(delivery)
+            form = "" if delivery.kind == "overlay" else self._results.form(delivery).key
+            return self._kept.objects(delivery, form, lambda: self._results.build(delivery))
+        except (NothingToReport, Overtaken) as error:
             raise MustStay(error.operation, error.subject, error.hint) from error
 
     def _correction(self, delivery: Delivery) -> Sequence[Part10]:
@@ -59,4 +68,4 @@ class Outgoing:
         try:
             return Corrections(self._ledger, self._spool, self._settings).objects(delivery)
         except Refused as error:
-            raise MustStay("send a correction", str(error), "It stays in the box.") from error
+            raise MustStay(error.operation, error.subject, error.hint) from error

@@ -6,7 +6,6 @@ Masks can't be taken from it again; it is a picture of a result, not the result.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -21,7 +20,7 @@ from appliance.cine import Cine, FrameError
 from appliance.errors import DeliveryError
 from appliance.sync import codes, modules
 from appliance.sync.carried import as_written, patient_and_study, value_of
-from appliance.sync.encode import encoded, joined
+from appliance.sync.encode import encapsulated, encoded, joined
 from appliance.sync.modules import OVERLAY, Review
 from appliance.sync.seg import Part10, must_have_uids
 from appliance.sync.segments import Provenance, Structure, draw_heart, subject
@@ -29,8 +28,6 @@ from appliance.sync.segments import Provenance, Structure, draw_heart, subject
 Picture = npt.NDArray[np.uint8]
 
 _PIXEL_DATA = int(Tag("PixelData"))
-_UNDEFINED = 0xFFFFFFFF
-_ITEM, _DELIMITER = (0xFFFE, 0xE000), (0xFFFE, 0xE0DD)
 _QUALITY = 90
 _LINE = 2  # pixels: as wide as a sample of halved chroma, or the colours fade
 _LARGEST = 1 << 30  # bytes of one overlay in memory
@@ -96,7 +93,7 @@ def overlay(
     elements |= encoded(_compression(raw / max(size, 1)))
     before = modules.preamble(review, OVERLAY) + joined(elements)
     study = value_of(source.dataset, "StudyInstanceUID")
-    return Part10.of(review.SOPInstanceUID, study, (before, *_encapsulated(frames)))
+    return Part10.of(review.SOPInstanceUID, study, (before, *encapsulated(_PIXEL_DATA, frames)))
 
 
 def _pictures(
@@ -207,18 +204,3 @@ def _compression(ratio: float) -> Dataset:
     dataset.LossyImageCompressionRatio = f"{ratio:.4g}"
     dataset.LossyImageCompressionMethod = "ISO_10918_1"
     return dataset
-
-
-def _encapsulated(frames: Sequence[bytes]) -> Iterator[bytes]:
-    """PixelData of one fragment a frame, with a Basic Offset Table (PS3.5 A.4)."""
-    offsets, place = [], 0
-    for item in frames:
-        offsets.append(place)
-        place += len(item) + 8
-    table = b"" if place > _UNDEFINED else struct.pack(f"<{len(offsets)}L", *offsets)
-    yield struct.pack("<HH2s2xL", _PIXEL_DATA >> 16, _PIXEL_DATA & 0xFFFF, b"OB", _UNDEFINED)
-    yield struct.pack("<HHL", *_ITEM, len(table)) + table
-    for item in frames:
-        yield struct.pack("<HHL", *_ITEM, len(item))
-        yield item
-    yield struct.pack("<HHL", *_DELIMITER, 0)

@@ -35,6 +35,7 @@ from appliance.sync.destinations import (
     Unreachable,
 )
 from appliance.sync.door import Door
+from appliance.sync.modules import class_name
 from appliance.sync.seg import Part10
 
 StudyRootGet = UID("1.2.840.10008.5.1.4.1.2.2.3")  # Query/Retrieve Information Model (PS3.4 C.6.2)
@@ -193,7 +194,7 @@ class Pacs:
                 commits = commits or UID(PUSH_MODEL) in taken
                 gives = SOPClassUID in taken and taken[UID(SOPClassUID)].as_scp
                 if StudyRootGet not in taken or not gives:
-                    what = f" {UID(SOPClassUID).name}" if StudyRootGet in taken else " anything"
+                    what = f" {class_name(SOPClassUID)}" if StudyRootGet in taken else " anything"
                     return awaited if commits else self._unproven(what)
                 status = self._get(association, path)
         except NothingAccepted:
@@ -224,7 +225,7 @@ class Pacs:
         return Unproven(f"{self._name} doesn't offer to give{what} back by C-GET")
 
     def _takes_no(self, SOPClassUID: str, TransferSyntaxUID: str) -> NotTaken:
-        what, how = UID(SOPClassUID).name, UID(TransferSyntaxUID).name
+        what, how = class_name(SOPClassUID), UID(TransferSyntaxUID).name
         return NotTaken(
             _OPERATION,
             f"{self._name} refuses {what} in {how}",

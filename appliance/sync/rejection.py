@@ -56,6 +56,6 @@ def _described(reference: Reference) -> Dataset:
     described = Dataset()
     described.SOPClassUID = reference.SOPClassUID
     described.SOPInstanceUID = reference.SOPInstanceUID
-    if reference.SOPClassUID == modules.SEGMENTATION.SOPClassUID:
+    if reference.SOPClassUID != modules.REPORT.SOPClassUID:
         described.Rows = described.Columns = 1
     return described

@@ -1,6 +1,6 @@
 """From a review in the ledger to the object that is delivered for it: the same one every time."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from appliance import labels
 from appliance.cine import open_cine
 from appliance.errors import DeliveryError
 from appliance.labels import LoopLabels
-from appliance.ledger import Ledger, beside, worklist
+from appliance.ledger import Ledger, beside, result, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
 from appliance.ledger.review import SENDING
@@ -22,6 +22,7 @@ from appliance.sync.carried import value_of
 from appliance.sync.document import Reference
 from appliance.sync.fhir import Release, Told, as_object
 from appliance.sync.findings import Drawn
+from appliance.sync.form import PLAIN, Form
 from appliance.sync.modules import Review
 from appliance.sync.overlay import overlay
 from appliance.sync.planes import OtherView
@@ -31,20 +32,39 @@ from appliance.sync.segments import Provenance, Structure
 from appliance.sync.sr import report
 
 
+class Overtaken(DeliveryError):
+    """What a later decision tells may have arrived already, and must not be told over."""
+
+
 @dataclass(frozen=True)
 class _Facts:
-    """What the ledger and the spool hold about a delivery's review."""
+    """What the ledger and the spool hold about a delivery's review, and the form it leaves in."""
 
     delivery: Delivery
     source: Header
     analysis: Row
     review: Row
     maps: LoopLabels
+    form: Form
 
     @property
     def indexes(self) -> list[int]:
         # A frame that couldn't be decoded has no label map; an empty one would be a claim.
         return [index for index in range(self.maps.frames) if self.maps.has(index)]
+
+    @property
+    def written(self) -> list[int]:
+        """Frames of the segmentation."""
+        return self.form.indexes(self.indexes, self.measures.ed_frame, self.measures.es_frame)
+
+    @property
+    def uids(self) -> tuple[str, str]:
+        return self.delivery.result_uid, self.delivery.series_uid
+
+    @property
+    def segmentations(self) -> tuple[Reference, ...]:
+        labels = [structure.label for structure in self.structures]
+        return lineage.segmentations(*self.uids, labels, self.form)
 
     @property
     def structures(self) -> list[Structure]:
@@ -81,6 +101,8 @@ class Results:
         Named in every result.
     releases
         Of FHIR, by the name of a destination that gets bundles.
+    forms
+        Of segmentations, by the name of a destination; of those not named the plain one.
     """
 
     def __init__(
@@ -89,14 +111,16 @@ class Results:
         spool: Spool,
         station_name: str,
         releases: Mapping[str, Release] = MappingProxyType({}),
+        forms: Mapping[str, Form] = MappingProxyType({}),
     ) -> None:
         self._ledger = ledger
         self._spool = spool
         self._station_name = station_name
         self._releases = releases
+        self._forms = forms
 
-    def build(self, delivery: Delivery) -> Part10:
-        """Return the object of a delivery: a `seg`, `sr`, `overlay`, `fhir` or `rejection`.
+    def build(self, delivery: Delivery) -> Sequence[Part10]:
+        """Return the objects of a delivery: `seg` (maybe several), `sr`, `overlay`, `fhir`, `rejection`.
 
         Raises
         ------
@@ -105,8 +129,8 @@ class Results:
         SpoolError, Part10Error
             When the loop or its label maps can't be read from the spool.
         """
-        kinds: Mapping[str, Callable[[_Facts], Part10]] = {
-            "seg": self._segmentation,
+        kinds: Mapping[str, Callable[[_Facts], Part10 | list[Part10]]] = {
+            "seg": self._segmentations,
             "sr": self._report,
             "overlay": self._overlay,
             "fhir": self._bundle,
@@ -116,7 +140,8 @@ class Results:
             raise DeliveryError(
                 "build a result", f"a review makes no {delivery.kind}", "Report it as a fault."
             )
-        return kinds[delivery.kind](self._facts(delivery, delivery.review_id))
+        made = kinds[delivery.kind](self._facts(delivery, delivery.review_id))
+        return made if isinstance(made, list) else [made]
 
     def _facts(self, delivery: Delivery, review_id: int) -> _Facts:
         loop = _found(worklist.loop(self._ledger, delivery.seq))
@@ -134,40 +159,63 @@ class Results:
             _found(worklist.analysis(self._ledger, review["analysis_id"])),
             review,
             labels.of_review(self._ledger, self._spool, review_id),
+            self.form(delivery),
         )
 
-    def _segmentation(self, facts: _Facts) -> Part10:
-        return segmentation(
-            facts.source,
-            facts.maps.frame,
-            facts.indexes,
-            facts.structures,
-            facts.provenance,
-            self._review(facts, _reference("seg", facts)),
-        )
+    def form(self, delivery: Delivery) -> Form:
+        """Return the form in which a delivery leaves; from its first try on the same one."""
+        if delivery.kind not in ("seg", "sr"):
+            return PLAIN
+        wanted = self._forms.get(delivery.destination, PLAIN)
+        return Form.parse(result.fix_form(self._ledger, delivery, wanted.key, PLAIN.key))
+
+    def _segmentations(self, facts: _Facts) -> list[Part10]:
+        each = facts.form.objects == "each"
+        groups = [[one] for one in facts.structures] if each else [facts.structures]
+        return [
+            segmentation(
+                facts.source,
+                facts.maps.frame,
+                facts.written,
+                structures,
+                facts.provenance,
+                self._review(facts, made),
+                form=facts.form,
+                number=number,
+            )
+            for number, (structures, made) in enumerate(
+                zip(groups, facts.segmentations, strict=True), 1
+            )
+        ]
 
     def _overlay(self, facts: _Facts) -> Part10:
         loop = _found(worklist.loop(self._ledger, facts.delivery.seq))
-        review = self._review(facts, _reference("overlay", facts))
+        review = self._review(facts, lineage.overlay(*facts.uids))
         with open_cine(self._spool.object_path(loop["sha256"])) as cine:
             return overlay(
                 cine, facts.maps.frame, facts.indexes, facts.structures, facts.provenance, review
             )
 
     def _bundle(self, facts: _Facts) -> Part10:
+        if result.is_overtaken(self._ledger, facts.delivery):
+            raise Overtaken(
+                "make a FHIR bundle",
+                "a later decision's bundle takes its place",
+                "Look at that one.",
+            )
         told = Told(
             facts.source,
             facts.measures,
             _drawn(facts),
-            self._review(facts, _reference("fhir", facts)),
+            self._review(facts, lineage.bundle(*facts.uids)),
             self._other_view(facts),
             rejected=facts.review["decision"] not in SENDING,
         )
         return as_object(told, self._releases.get(facts.delivery.destination, "R5"))
 
     def _report(self, facts: _Facts) -> Part10:
-        earlier = lineage.predecessor(self._ledger, facts.delivery)
-        review = self._review(facts, _reference("sr", facts))
+        earlier = lineage.predecessor(self._ledger, facts.delivery, facts.form)
+        review = self._review(facts, lineage.report(*facts.uids, facts.form))
         return report(
             facts.source,
             facts.measures,
@@ -194,7 +242,7 @@ class Results:
             decided["view"],
             Measures.from_dict(found["measures"]),
             decided["reviewer"],
-            lineage.reference("sr", *uids).SOPInstanceUID,
+            lineage.report(*uids, facts.form).SOPInstanceUID,
         )
 
     def _rejection(self, facts: _Facts) -> Part10:
@@ -225,18 +273,15 @@ _STRUCTURE = ("label", "name", "code", "meaning", "colour")
 def _drawn(facts: _Facts) -> Drawn:
     return Drawn(
         facts.loop,
-        _reference("seg", facts),
-        facts.indexes,
+        facts.segmentations,
+        facts.written,
         facts.structures,
         facts.provenance,
         number(facts.source.dataset, "NumberOfFrames") > 1,
         facts.review["view"],
         facts.review["view_by"],
+        facts.form.type == "LABELMAP",
     )
-
-
-def _reference(kind: str, facts: _Facts) -> Reference:
-    return lineage.reference(kind, facts.delivery.result_uid, facts.delivery.series_uid)
 
 
 def _found(row: Row | None) -> Row:

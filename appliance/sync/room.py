@@ -9,6 +9,7 @@ from appliance.errors import ApplianceError
 from appliance.ledger import Ledger
 from appliance.purge import Purge
 from appliance.spool import Spool
+from appliance.sync.kept import Kept
 
 log = logging.getLogger("echocart.sync")
 
@@ -28,6 +29,7 @@ class Room:
 
     def __init__(self, settings: Settings, ledger: Ledger, spool: Spool) -> None:
         self._purge = Purge(settings, ledger, spool)
+        self._kept = Kept(ledger, spool)  # goes first: destinations have it
         self._next = 0.0
         self._told = False
 
@@ -37,12 +39,13 @@ class Room:
             return
         try:
             wanted = self._purge.wanted()
-            gone = self._purge.some(wanted) if wanted else []
+            won = self._kept.drop(wanted)
+            gone = self._purge.some(wanted - won) if wanted > won else []
         except (ApplianceError, sqlite3.Error, OSError) as error:
             log.warning("room could not be made (%s)", type(error).__name__)
             self._next = time.monotonic() + LOOK_S
             return
-        if wanted and not gone and not self._told:
+        if wanted > won and not gone and not self._told:
             log.warning("space asks for %d MB, and no archive holds what is here", wanted // 10**6)
-        self._told = bool(wanted and not gone)
-        self._next = 0.0 if gone else time.monotonic() + LOOK_S
+        self._told = bool(wanted > won and not gone)
+        self._next = 0.0 if gone or won else time.monotonic() + LOOK_S

@@ -1,4 +1,4 @@
-"""The DICOM Segmentation of a cine loop (PS3.3 A.51): BINARY, Explicit VR Little Endian.
+"""The DICOM Segmentation of a cine loop (PS3.3 A.51), as bit planes or as label maps.
 
 Written by us because highdicom refuses an ultrasound cine: it has many frames and no Frame of
 Reference. The same review gives the same bytes every time, so that a delivery cut short and
@@ -16,15 +16,28 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from appliance.errors import DeliveryError
-from appliance.part10 import Header, number
+from appliance.part10 import Header
+from appliance.part10 import number as number_of
 from appliance.sync import bits, frames, modules
 from appliance.sync.brake import Slowed
 from appliance.sync.carried import as_written, in_character_set_of, patient_and_study, value_of
-from appliance.sync.encode import Elements, element, encoded, head, joined
+from appliance.sync.encode import (
+    Elements,
+    deflated,
+    element,
+    encapsulated,
+    encoded,
+    head,
+    joined,
+)
+from appliance.sync.form import PLAIN, Form
 from appliance.sync.modules import Review
-from appliance.sync.segments import Provenance, Structure, segment, subject
+from appliance.sync.segments import Provenance, Structure, background, segment, subject
 
 _PIXEL_DATA = int(Tag("PixelData"))
+_INSTANCE_NUMBER = int(Tag("InstanceNumber"))
+_PIXEL_PADDING_VALUE = int(Tag("PixelPaddingValue"))
+Parts = tuple[bytes | memoryview, ...]
 
 
 @dataclass(frozen=True)
@@ -64,8 +77,10 @@ def segmentation(
     provenance: Provenance,
     review: Review,
     more: Elements | None = None,
+    form: Form = PLAIN,
+    number: int = 1,
 ) -> Part10:
-    """Build the segmentation of a loop.
+    """Build a segmentation of a loop.
 
     Parameters
     ----------
@@ -74,7 +89,7 @@ def segmentation(
     frame
         Gives the label map of a frame, uint8 [Rows, Columns]; called once for each index.
     indexes
-        Frames that have a label map, from 0, rising. An empty map is written as an empty frame:
+        Frames that are written, from 0, rising. An empty map is written as an empty frame:
         viewers take a missing one for an error.
     structures
         One segment each, in this order, present or not.
@@ -84,11 +99,16 @@ def segmentation(
         Who decided, when, and the UIDs.
     more
         Further elements, or others in place of these.
+    form
+        Its type and transfer syntax; which frames and structures is the caller's to choose.
+    number
+        InstanceNumber: a review may have several.
 
     Returns
     -------
     Part10
-        About one bit for each pixel, frame and structure in memory.
+        In memory about one bit for each pixel, frame and structure; of label maps a byte for
+        each pixel and frame; less where compressed.
 
     Raises
     ------
@@ -98,26 +118,55 @@ def segmentation(
     must_have_uids(source.dataset)
     if not indexes or not structures:
         raise _refused("the review has no label map")
-    shape = (int(number(source.dataset, "Rows")), int(number(source.dataset, "Columns")))
-    summary = f"{subject(structures)}, {provenance.summary}"
-    pixels = bits.pack(frame, indexes, [item.label for item in structures], shape)
+    shape = _shape(source)
+    planes, summary = form.type == "BINARY", f"{subject(structures)}, {provenance.summary}"
+    count = len(indexes) * len(structures) if planes else len(indexes)
     elements = {
         **patient_and_study(source.dataset, source.little_endian),
-        **encoded(modules.series(source.dataset, summary, review)),
+        **encoded(modules.series(source.dataset, summary, review, form.kind)),
+        _INSTANCE_NUMBER: element(_INSTANCE_NUMBER, "IS", str(number).encode()),
         **encoded(modules.equipment(review)),
-        **encoded(modules.image(source, shape, len(indexes) * len(structures))),
+        **encoded(modules.image(source, shape, count, bits=1 if planes else 8)),
         **_compression(source),
         **encoded(_content(source.dataset, structures, provenance, review)),
+        **(encoded(_label_map(structures, provenance, source.dataset)) if not planes else {}),
         **_creator(source.dataset, review),
-        **encoded(modules.dimensions(review)),
-        frames.PER_FRAME: _per_frame(source.dataset, indexes, len(structures)),
+        **encoded(modules.dimensions(review, by_segment=planes)),
+        frames.PER_FRAME: _per_frame(source.dataset, indexes, len(structures) if planes else None),
         **(more or {}),
-        # The value follows as a part of its own, never copied.
-        _PIXEL_DATA: head(_PIXEL_DATA, "OB", pixels.nbytes),
     }
-    before = modules.preamble(review) + joined(elements)
+    labels = [item.label for item in structures]
+    pixels = _pixels(form, frame, indexes, labels, shape)
+    data_set: Parts = (joined(elements), *pixels)
+    if form.syntax == "deflated":
+        data_set = (deflated(data_set),)
     study = value_of(source.dataset, "StudyInstanceUID")
-    return Part10.of(review.SOPInstanceUID, study, (before, pixels.data))
+    parts = (modules.preamble(review, form.kind), *data_set)
+    return Part10.of(review.SOPInstanceUID, study, parts)
+
+
+def _pixels(
+    form: Form,
+    frame: Callable[[int], bits.LabelMap],
+    indexes: Sequence[int],
+    labels: Sequence[int],
+    shape: tuple[int, int],
+) -> Parts:
+    """The element PixelData, the last one; its value follows as parts of their own, never copied."""
+    if form.type == "BINARY":
+        packed = bits.pack(frame, indexes, labels, shape)
+        return head(_PIXEL_DATA, "OB", packed.nbytes), packed.data
+    maps = bits.numbered(frame, indexes, labels, shape)
+    if form.syntax == "rle":
+        return tuple(encapsulated(_PIXEL_DATA, [bits.run_length(each) for each in maps]))
+    size = shape[0] * shape[1] * len(indexes)
+    padding = (b"\0",) if size % 2 else ()
+    values = (each.reshape(-1).data for each in maps)
+    return head(_PIXEL_DATA, "OB", size + size % 2), *values, *padding
+
+
+def _shape(source: Header) -> tuple[int, int]:
+    return int(number_of(source.dataset, "Rows")), int(number_of(source.dataset, "Columns"))
 
 
 def must_have_uids(source: Dataset) -> None:
@@ -127,9 +176,9 @@ def must_have_uids(source: Dataset) -> None:
             raise _refused(f"the loop has no {keyword}")
 
 
-def _per_frame(source: Dataset, indexes: Sequence[int], segments: int) -> bytes:
+def _per_frame(source: Dataset, indexes: Sequence[int], segments: int | None) -> bytes:
     uids = (value_of(source, "SOPClassUID"), value_of(source, "SOPInstanceUID"))
-    multi_frame = number(source, "NumberOfFrames") > 1
+    multi_frame = number_of(source, "NumberOfFrames") > 1
     return frames.per_frame_groups(indexes, segments, *uids, multi_frame)
 
 
@@ -151,16 +200,35 @@ def _content(
         f"{modules.RESEARCH_USE_ONLY} - not for diagnosis" if research else ""
     )
     uid = value_of(source, "SOPInstanceUID")
-    dataset.SegmentSequence = [
-        segment(place, item, provenance, modules.tracking_uid(uid, item.code))
-        for place, item in enumerate(structures, 1)
-    ]
+    dataset.SegmentSequence = _segments(structures, provenance, uid)
     instance.ReferencedSOPClassUID = value_of(source, "SOPClassUID")
     instance.ReferencedSOPInstanceUID = uid
     series.SeriesInstanceUID = value_of(source, "SeriesInstanceUID")
     series.ReferencedInstanceSequence = [instance]
     dataset.ReferencedSeriesSequence = [series]
     return dataset
+
+
+def _label_map(structures: Sequence[Structure], provenance: Provenance, source: Dataset) -> Dataset:
+    """What a LABELMAP says otherwise (PS3.3 C.8.20.2): its background has a segment too."""
+    dataset, uid = Dataset(), value_of(source, "SOPInstanceUID")
+    dataset.SegmentationType = "LABELMAP"
+    dataset.SegmentsOverlap = "NO"
+    dataset.add_new(_PIXEL_PADDING_VALUE, "US", 0)
+    dataset.SegmentSequence = [
+        background(provenance),
+        *_segments(structures, provenance, uid),
+    ]
+    return dataset
+
+
+def _segments(
+    structures: Sequence[Structure], provenance: Provenance, SOPInstanceUID: str
+) -> list[Dataset]:
+    return [
+        segment(place, item, provenance, modules.tracking_uid(SOPInstanceUID, item.code))
+        for place, item in enumerate(structures, 1)
+    ]
 
 
 def _creator(source: Dataset, review: Review) -> Elements:

@@ -112,6 +112,21 @@ def segment(
     return dataset
 
 
+def background(provenance: Provenance) -> Dataset:
+    """Return the item of what no structure covers; a label map has pixels of it (PS3.3 C.8.20.2)."""
+    dataset = Dataset()
+    dataset.SegmentNumber = 0
+    dataset.SegmentLabel = "Background"
+    dataset.SegmentedPropertyCategoryCodeSequence = [codes.item(codes.BACKGROUND)]
+    dataset.SegmentedPropertyTypeCodeSequence = [codes.item(codes.BACKGROUND)]
+    dataset.SegmentAlgorithmType = provenance.algorithm_type
+    if provenance.algorithm_type != "MANUAL":
+        model = f"{provenance.model_name} {provenance.model_version}"
+        dataset.SegmentAlgorithmName = plain(model)[:64]
+    dataset.RecommendedDisplayCIELabValue = cielab("#000000")
+    return dataset
+
+
 def _algorithm(provenance: Provenance) -> Dataset:
     """Algorithm Identification Macro (PS3.3 10.16); the hash makes the model findable."""
     dataset = Dataset()

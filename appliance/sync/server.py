@@ -6,12 +6,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
+from appliance import updates
 from appliance.config import DicomPeer, Settings
 from appliance.errors import DeliveryError, LedgerError
 from appliance.ledger import Ledger, delivery
 from appliance.service import Stop, ready, status, watchdog
 from appliance.spool import Spool
+from appliance.sync import commands
 from appliance.sync.asking import Asker
 from appliance.sync.commitment import Reporter
 from appliance.sync.courier import Courier, Shared
@@ -19,6 +22,7 @@ from appliance.sync.destinations import made_from
 from appliance.sync.gate import Gate
 from appliance.sync.outgoing import Outgoing
 from appliance.sync.room import Room
+from appliance.upkeep import background
 
 log = logging.getLogger("echocart.sync")
 Worker = Courier | Asker | Reporter
@@ -54,6 +58,9 @@ def run(settings: Settings, stop: Stop) -> None:
     threads = [_started(courier, stop) for courier in couriers]
     ready(told := summary(ledger, names))
     room = Room(settings, ledger, spool)
+    background.start(settings, stop.is_set, stop.wait)
+    updates.watch(settings, stop)
+    commands.start(settings, ledger, stop, partial(_wake, couriers))
     while not stop.wait(_POLL_S):
         watchdog()
         room.look()
@@ -83,6 +90,14 @@ def _workers(ledger: Ledger, settings: Settings, outgoing: Outgoing) -> Iterator
             )
         if isinstance(setting, DicomPeer) and setting.proof != "read-back":
             yield Asker(ledger, settings, setting)
+
+
+def _wake(workers: Sequence[Worker], name: str) -> None:
+    """Have the couriers of a destination that rests try it now."""
+    for worker in workers:
+        if isinstance(worker, Courier) and worker.name == name:
+            with worker.shared.lock:
+                worker.shared.until = 0.0
 
 
 def _started(courier: Worker, stop: Stop) -> threading.Thread:

@@ -55,7 +55,7 @@ def report(
         When the source has no UIDs; a `NothingToReport` when the model draws no apical
         heart.
     """
-    evidence = [drawn.loop, drawn.segmentation, *([other.loop] if other else [])]
+    evidence = [drawn.loop, *drawn.segmentations, *([other.loop] if other else [])]
     status = _status(source.dataset, review)
     if predecessor is not None:
         earlier, study = Dataset(), value_of(source.dataset, "StudyInstanceUID")

@@ -1,25 +1,34 @@
-"""Corrections for the central archive: a new, nameless study for each corrected loop.
+"""What goes to the central archive: a new, nameless study for each corrected loop.
 
 Authored from an allow-list, never cleaned from a copy; refused when in doubt (promise 7). The same
-review gives the same UIDs and bytes in every try, under the same key.
+review gives the same UIDs and bytes in every try, under the same key. Accepted loops go too where
+the site samples them.
 
 **What a puller needs**
 
-- Find them: QIDO-RS `/studies?StudyDescription=Echocart correction*`; where a server takes an
-  encoded wildcard literally (Orthanc 1.10), `/studies?ModalitiesInStudy=SEG`, and compare the
-  beginning. StudyDescription is `Echocart correction of NAME VERSION` (the model corrected),
-  StudyDate the year of the review as `YYYY0101`, PatientID a pseudonym (the same for all corrections of a patient from one box:
-  split training and validation by it), StationName the site's name if it gave one.
-- Each study holds three series of one instance, told apart by Modality and SeriesNumber
+- Find them by QIDO-RS, with keys of the study:
+
+  | key | holds |
+  |---|---|
+  | StudyID | the first 16 digits of the model's SHA-256: `/studies?StudyID=0123456789abcdef` |
+  | StudyDescription | `Echocart correction of NAME VERSION`, or `Echocart accepted NAME VERSION` |
+  | StudyDate | the year of the review as `YYYY0101`; where the site retains modified dates, that of the study, 1 to 365 days early |
+  | PatientID | a pseudonym: the same for all corrections of a patient from one box; split training and validation by it |
+
+  Where a server takes an encoded wildcard or space literally (Orthanc 1.10), search by StudyID, or
+  by `ModalitiesInStudy=SEG`, and compare StudyDescription. StationName of the objects is the
+  site's name if it gave one.
+- Each study holds series of one instance, told apart by Modality and SeriesNumber
   (SeriesDescription says it to people, behind RESEARCH USE ONLY where the model asks for it):
 
   | Modality | SeriesNumber | SeriesDescription | holds |
   |---|---|---|---|
   | US | 1 | `Loop` | the grey loop, black outside the fan, RLE Lossless |
   | SEG | 9001 | `Model NAME VERSION` | what the model drew: SegmentAlgorithmType AUTOMATIC |
-  | SEG | 9002 | `Correction of NAME VERSION` | what holds after the review: SEMIAUTOMATIC |
+  | SEG | 9002 | `Correction of NAME VERSION` | what holds after the review: SEMIAUTOMATIC; not in accepted ones |
+  | SR | 9003 | `Review of NAME VERSION` | how it was decided (`sync/record.py`) |
 
-- It is whole when all three are there: they arrive in this order.
+- It is whole when the SR is there: they arrive in this order.
 - The loop: NumberOfFrames as in the original, so frame numbers are the same; a frame that was
   damaged is black. FrameTime or FrameTimeVector; SequenceOfUltrasoundRegions (its box is the
   fan's) only where the scale is to be trusted, else PixelAspectRatio where pixels aren't square;
@@ -33,38 +42,48 @@ review gives the same UIDs and bytes in every try, under the same key.
 - The model: in each segment's SegmentationAlgorithmIdentificationSequence AlgorithmName,
   AlgorithmVersion, and AlgorithmParameters `sha256=…` (`model_sha256`). `parent` of a correction
   is the SOPInstanceUID of the model's SEG.
-- The reviewer is told by role only: ContentDescription of the corrected SEG ends in
-  `by: bedside reviewer` (`reviewer_role`). Nobody's initials leave the box.
+- The reviewer is told by role only: ContentDescription of the corrected SEG ends in `by: expert`,
+  `by: sonographer` or, where it isn't known, `by: bedside reviewer` (`reviewer_role`). Nobody's
+  initials leave the box, and no sentence that a person typed.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Literal
 
+import numpy as np
+from pydicom.dataset import Dataset
+
 from appliance import labels
 from appliance.cine import open_cine
 from appliance.config import Settings
 from appliance.errors import CineError, DeliveryError
 from appliance.labels import LoopLabels
-from appliance.ledger import Ledger, worklist
+from appliance.ledger import Ledger, upstream, worklist
 from appliance.ledger.connection import Row
 from appliance.ledger.delivery import Delivery
-from appliance.part10 import Header
+from appliance.ledger.upstream import Facts
+from appliance.part10 import Header, read_header, text
+from appliance.scrub import Refused, scrub
 from appliance.spool import Spool
-from appliance.sync import deidentify
-from appliance.sync.authored import Names, author
-from appliance.sync.deidentify import IdentityMap
-from appliance.sync.encode import encoded
+from appliance.sync import deidentify, modules
+from appliance.sync.authored import LOOP, Names, author
+from appliance.sync.deidentify import IdentityMap, Options
+from appliance.sync.document import Reference
+from appliance.sync.encode import Elements, encoded, plain
 from appliance.sync.modules import MANUFACTURER, RESEARCH_USE_ONLY, Review
-from appliance.sync.scrub import Refused, scrub
+from appliance.sync.record import Account, record
 from appliance.sync.seg import Part10, segmentation
 from appliance.sync.segments import Provenance, Structure
 
 __all__ = ["REVIEWER_ROLE", "STUDY_DESCRIPTION", "Corrections", "Refused"]
 
 STUDY_DESCRIPTION = "Echocart correction"  # how QIDO finds them
+ACCEPTED_DESCRIPTION = "Echocart accepted"
 REVIEWER_ROLE = "bedside reviewer"
-MODEL_SERIES, CORRECTION_SERIES = 9001, 9002
+MODEL_SERIES, CORRECTION_SERIES, RECORD_SERIES = 9001, 9002, 9003
+_HASH_DIGITS = 16  # StudyID is an SH of 16 characters (PS3.5 6.2)
+_Drawn = Literal["AUTOMATIC", "SEMIAUTOMATIC"]
 
 
 @dataclass(frozen=True)
@@ -77,29 +96,51 @@ class _Case:
     names: Names
     map: IdentityMap
     site: str
-    research_use: bool
+    created: datetime
+    facts: Facts
 
     @property
     def model(self) -> str:
-        return f"{self.analysis['model_name']} {self.analysis['model_version']}"
+        return _model(self.analysis)
 
-    def provenance(self, drawn: Literal["AUTOMATIC", "SEMIAUTOMATIC"]) -> Provenance:
+    @property
+    def is_corrected(self) -> bool:
+        return bool(self.review["decision"] == "corrected")
+
+    @property
+    def role(self) -> str:
+        return self.facts.role or REVIEWER_ROLE
+
+    @property
+    def research_use(self) -> bool:
+        return bool(self.analysis["research_use_only"])
+
+    def provenance(self, drawn: _Drawn) -> Provenance:
         """What drew the label maps."""
         row = self.analysis
         return Provenance(row["model_name"], row["model_version"], row["model_sha256"], drawn)
 
     def about(self, purpose: str) -> Review:
-        """What one of the objects says of itself: no reviewer, no time but the year."""
+        """What one of the objects says of itself: no reviewer, no time of day."""
         root = self.review["result_sop_instance_uid"]
-        at = datetime.fromisoformat(self.review["at"].replace("Z", "+00:00"))
         return Review(
             SOPInstanceUID=self.map.uid(root, purpose),
             SeriesInstanceUID=self.map.uid(root, f"{purpose}/series"),
             reviewer="",
             research_use=self.research_use,
-            created=datetime(at.astimezone(timezone.utc).year, 1, 1, tzinfo=timezone.utc),
+            created=self.created,
             station_name=self.site or MANUFACTURER,
         )
+
+    def series(self, number: int, title: str, **more: str) -> Elements:
+        """What an object says of its series and its de-identification."""
+        dataset = deidentify.statement(self.names.options)
+        prefix = f"{RESEARCH_USE_ONLY} - " if self.research_use else ""
+        dataset.SeriesDescription = f"{prefix}{plain(title)}"[:64]
+        dataset.SeriesNumber = number
+        for keyword, value in more.items():
+            setattr(dataset, keyword, f"{prefix}{value}")
+        return encoded(dataset)
 
 
 class Corrections:
@@ -119,12 +160,13 @@ class Corrections:
         self._settings = settings
 
     def objects(self, delivery: Delivery) -> list[Part10]:
-        """Return loop, the model's and the corrected segmentation, in the order they are sent.
+        """Return loop, segmentations and review record, in the order they are sent.
 
         Raises
         ------
         Refused
-            When it isn't certain that nothing in the pixels names somebody: for good.
+            When it isn't certain that nothing in the pixels names somebody, and nobody has
+            released just these pixels.
         DeliveryError
             When the ledger lacks what the review names, or the key can't be used.
         SpoolError, Part10Error
@@ -132,35 +174,56 @@ class Corrections:
         """
         case = self._case(delivery)
         drawn = labels.of_analysis(self._ledger, self._spool, case.analysis["id"])
-        corrected = labels.of_review(self._ledger, self._spool, case.review["id"])
-        file, header = self._loop(case)
-        return [
-            file,
-            _segmentation(header, case, drawn, "AUTOMATIC"),
-            _segmentation(header, case, corrected, "SEMIAUTOMATIC"),
-        ]
+        held = labels.of_review(self._ledger, self._spool, case.review["id"])
+        file, header, machine = self._loop(case)
+        made = [file, _segmentation(header, case, drawn, "AUTOMATIC")]
+        if case.is_corrected:
+            made.append(_segmentation(header, case, held, "SEMIAUTOMATIC"))
+        return [*made, _record(header, case, _changed(drawn, held), machine)]
 
-    def _loop(self, case: _Case) -> tuple[Part10, Header]:
+    def _loop(self, case: _Case) -> tuple[Part10, Header, Dataset]:
         try:
             with open_cine(self._spool.object_path(case.loop["sha256"])) as cine:
-                return author(cine, scrub(cine), case.names, case.about("loop"))
+                scrubbed = scrub(cine)
+                if scrubbed.sha256 not in upstream.released(self._ledger, case.review["id"]):
+                    scrubbed.must_be_sure()
+                made = author(cine, scrubbed, case.names, case.about("loop"))
+                return *made, cine.header.dataset
         except CineError as error:
             raise Refused(f"it can't be read as a loop ({error.subject.rstrip('.')})") from None
 
     def _case(self, delivery: Delivery) -> _Case:
         loop = _found(worklist.loop(self._ledger, delivery.seq))
         review = _found(worklist.review(self._ledger, delivery.review_id or 0))
-        analysis = _found(worklist.analysis(self._ledger, review["analysis_id"]))
         identity_map = deidentify.identity_map(self._settings)
-        return _Case(
-            loop=loop,
-            review=review,
-            analysis=analysis,
-            names=_names(loop, review, analysis, identity_map, self._number(loop, review)),
-            map=identity_map,
-            site=self._settings.upstream.site,
-            research_use=bool(analysis["research_use_only"]),
+        options = deidentify.options_of(self._settings)
+        who = (loop["patient_id"], loop["study_instance_uid"] or loop["sop_instance_uid"])
+        created = _created(review["at"], identity_map, who, options)
+        analysis = _found(worklist.analysis(self._ledger, review["analysis_id"]))
+        model, decision = _model(analysis), review["decision"]
+        what = f"{STUDY_DESCRIPTION} of" if decision == "corrected" else ACCEPTED_DESCRIPTION
+        names = Names(
+            PatientID=identity_map.patient(*who),
+            StudyInstanceUID=identity_map.uid(review["result_sop_instance_uid"], "study"),
+            StudyDescription=plain(f"{what} {model}")[:64],
+            StudyID=analysis["model_sha256"][:_HASH_DIGITS],
+            StudyDate=self._study_date(loop, identity_map, who, options)
+            or created.strftime("%Y%m%d"),
+            source=identity_map.uid(loop["sop_instance_uid"]),
+            number=self._number(loop, review),
+            options=options,
         )
+        facts = upstream.facts(self._ledger, review["id"])
+        site = self._settings.upstream.site
+        return _Case(loop, review, analysis, names, identity_map, site, created, facts)
+
+    def _study_date(
+        self, loop: Row, identity_map: IdentityMap, who: tuple[str, str], options: Options
+    ) -> str:
+        if not options.dates:
+            return ""
+        written = text(read_header(self._spool.object_path(loop["sha256"])).dataset, "StudyDate")
+        return deidentify.shifted(written, identity_map.shift(*who))
 
     def _number(self, loop: Row, review: Row) -> int:
         row = self._ledger.read_one(
@@ -171,28 +234,26 @@ class Corrections:
         return int(_found(row)["number"])
 
 
-def _names(loop: Row, review: Row, analysis: Row, identity_map: IdentityMap, number: int) -> Names:
-    study = loop["study_instance_uid"] or loop["sop_instance_uid"]
-    model = f"{analysis['model_name']} {analysis['model_version']}"
-    return Names(
-        PatientID=identity_map.patient(loop["patient_id"], study),
-        StudyInstanceUID=identity_map.uid(review["result_sop_instance_uid"], "study"),
-        StudyDescription=f"{STUDY_DESCRIPTION} of {model}"[:64],
-        source=identity_map.uid(loop["sop_instance_uid"]),
-        number=number,
-    )
+def _created(
+    at: str, identity_map: IdentityMap, who: tuple[str, str], options: Options
+) -> datetime:
+    """When the review was, as it may be told: its year, or its date moved; no time of day."""
+    day = datetime.fromisoformat(at.replace("Z", "+00:00")).astimezone(timezone.utc)
+    midnight = datetime(day.year, day.month, day.day, tzinfo=timezone.utc)
+    if options.dates:
+        return midnight + identity_map.shift(*who)
+    return midnight.replace(month=1, day=1)
 
 
-def _segmentation(
-    source: Header, case: _Case, maps: LoopLabels, drawn: Literal["AUTOMATIC", "SEMIAUTOMATIC"]
-) -> Part10:
-    by_model = drawn == "AUTOMATIC"
-    more = deidentify.statement()
-    prefix = f"{RESEARCH_USE_ONLY} - " if case.research_use else ""
-    title = f"Model {case.model}" if by_model else f"Correction of {case.model}"
-    more.SeriesDescription = f"{prefix}{title}"[:64]
-    more.SeriesNumber = MODEL_SERIES if by_model else CORRECTION_SERIES
-    more.ContentDescription = f"{prefix}by: {'model' if by_model else REVIEWER_ROLE}"
+def _model(analysis: Row) -> str:
+    return f"{analysis['model_name']} {analysis['model_version']}"
+
+
+def _segmentation(source: Header, case: _Case, maps: LoopLabels, drawn: _Drawn) -> Part10:
+    if drawn == "AUTOMATIC":
+        number, title, by = MODEL_SERIES, f"Model {case.model}", "model"
+    else:
+        number, title, by = CORRECTION_SERIES, f"Correction of {case.model}", case.role
     return segmentation(
         source,
         maps.frame,
@@ -202,9 +263,38 @@ def _segmentation(
             for item in case.analysis["labels"]
         ],
         case.provenance(drawn),
-        case.about("model" if by_model else "correction"),
-        encoded(more),
+        case.about("model" if drawn == "AUTOMATIC" else "correction"),
+        case.series(number, title, ContentDescription=f"by: {by}"),
     )
+
+
+def _record(source: Header, case: _Case, changed: int, machine: Dataset) -> Part10:
+    purposes = [(LOOP.SOPClassUID, "loop"), (modules.SEGMENTATION.SOPClassUID, "model")]
+    if case.is_corrected:
+        purposes.append((modules.SEGMENTATION.SOPClassUID, "correction"))
+    about = [(SOPClassUID, case.about(purpose)) for SOPClassUID, purpose in purposes]
+    account = Account(
+        decision=case.review["decision"],
+        facts=case.facts._replace(role=case.role),
+        reason=case.review["reason"],
+        changed=changed,
+        provenance=case.provenance("SEMIAUTOMATIC" if case.is_corrected else "AUTOMATIC"),
+        engine=case.analysis["engine"],
+        precision=case.analysis["precision"],
+        scanner=deidentify.machine(
+            text(machine, "Manufacturer"), text(machine, "ManufacturerModelName")
+        ),
+        software=deidentify.versions(text(machine, "SoftwareVersions")),
+        objects=[Reference(kind, it.SOPInstanceUID, it.SeriesInstanceUID) for kind, it in about],
+    )
+    more = case.series(RECORD_SERIES, f"Review of {case.model}")
+    return record(source, account, case.about("record"), more)
+
+
+def _changed(drawn: LoopLabels, held: LoopLabels) -> int:
+    """How many frames differ from the model's."""
+    both = (index for index in range(drawn.frames) if drawn.has(index) and held.has(index))
+    return sum(not np.array_equal(drawn.frame(index), held.frame(index)) for index in both)
 
 
 _STRUCTURE = ("label", "name", "code", "meaning", "colour")

@@ -58,7 +58,12 @@ RULES: dict[str, frozenset[str]] = {
     "people.remove": MANAGES,
     "people.own_page": ANY,
     "people.set_own_pin": ANY,
-    "people.box_page": ANY,
+    "board.box_page": ANY,
+    "board.allow": TENDS,
+    "board.remove": TENDS,
+    "board.act_on_destination": TENDS,
+    "board.model_back": TENDS,
+    "board.retry_gpu": TENDS,
 }
 
 

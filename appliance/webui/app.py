@@ -13,7 +13,7 @@ from typing import cast
 from flask import Blueprint, Flask, Response, current_app, jsonify, render_template, request
 from flask.globals import request_ctx
 from flask_wtf.csrf import CSRFError, CSRFProtect
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, SecurityError
 
 from appliance.config import Settings
 from appliance.errors import ApplianceError
@@ -95,6 +95,7 @@ def create_app(settings: Settings) -> Flask:
         access,
         asking,
         auth,
+        board,
         cookies,
         dicomweb,
         drafting,
@@ -129,7 +130,7 @@ def create_app(settings: Settings) -> Flask:
     first.register(app, settings, app.extensions["echocart"].ledger)
     parts = (
         *(auth, live, loops, review, viewing, asking, drafting),
-        *(first, people, thumbnails, importing, openapi),
+        *(first, people, board, thumbnails, importing, openapi),
     )
     for blueprint in (_static_files, *(part.blueprint for part in parts)):
         app.register_blueprint(blueprint)
@@ -176,7 +177,11 @@ def _http(error: Exception) -> tuple[Response, int] | HTTPException:
     if error.code is None or error.code < HTTPStatus.BAD_REQUEST:
         return error
     status = HTTPStatus(error.code)
-    answer = problem(status, _(_SENTENCES.get(status, N_("The box could not do that."))))
+    sentence = _(_SENTENCES.get(status, N_("The box could not do that.")))
+    if isinstance(error, SecurityError):  # no Host of ours
+        address = here().settings.webui.url
+        sentence = _("This box is not opened by that name. Open {address}.", address=address)
+    answer = problem(status, sentence)
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer[0].headers["Allow"] = ", ".join(error.valid_methods)  # RFC 9110 15.5.6
     return answer

@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import Annotated, TypeVar
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, jsonify, request, url_for
 from flask.wrappers import Response
 from flask_login import current_user
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,6 +37,7 @@ class _Asked(BaseModel):
     newest_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)]
     key: str = Field(pattern=r"^[0-9a-fA-F-]{32,36}$")
     note: str = Field("", max_length=200)
+    back: bool = Field(False, description="take one's own question back instead")
 
 
 class _Whose(BaseModel):
@@ -65,14 +66,19 @@ def ask_expert(seq: int) -> tuple[Response, int]:
 
     Returns
     -------
-    201 with what to say and where to go on; 409 when what was shown has changed or is decided on.
+    201 with what to say and where to go on; 409 when what was shown has changed or is decided on,
+    or no question of one's own can be taken back.
     """
     posted = _parse(_Asked)
     loop = find(seq)
+    asked = expert.Asked(seq, current_user.id, **posted.model_dump(exclude={"back"}))
     try:
-        expert.ask(here().ledger, expert.Asked(seq, current_user.id, **posted.model_dump()))
+        (expert.take_back if posted.back else expert.ask)(here().ledger, asked)
     except (Stale, Conflict) as error:
         raise _refused(error) from error
+    if posted.back:
+        stays = url_for("loops.viewer", seq=seq)
+        return jsonify(said=f"↶ {_('undone')}", next=stays), HTTPStatus.CREATED
     return jsonify(said=f"? {_('for an expert')}", next=onward(loop)), HTTPStatus.CREATED
 
 

@@ -97,7 +97,7 @@ def _only_who_may() -> Response | tuple[Response, int] | None:
     if not known:
         return _unknown()
     if request.endpoint == "live.worklist_page":
-        return redirect(url_for("people.box_page"), HTTPStatus.SEE_OTHER)
+        return redirect(url_for("board.box_page"), HTTPStatus.SEE_OTHER)
     roles = ", ".join(map(_, sorted(current_user.roles)))
     sentence = _("That is for other roles than yours ({roles}).", roles=roles)
     return problem(HTTPStatus.FORBIDDEN, sentence)

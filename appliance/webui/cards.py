@@ -12,6 +12,7 @@ from appliance.webui import attention, dates, words
 from appliance.webui.label import word
 from appliance.webui.language import _, told
 from appliance.webui.thumbnails import name as drawn_on
+from appliance.webui.visible import visible
 
 # Of several objects the one that is least far is told: a sign's place in this order.
 _SIGNS = ("▲", "○", "◐", "–", "●")
@@ -26,7 +27,7 @@ def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
     several = len(told_apart(map(identity.of, current or loops))) > 1
     return {
         "patient_name": _("Several patients") if several else _name(newest),
-        "patient_id": "" if several else newest["patient_id"],
+        "patient_id": "" if several else visible(newest["patient_id"]),
         "time": dates.minute(newest["content_date_time"]),
         "machine": f"{newest['manufacturer']} {newest['manufacturer_model_name']}".strip(),
         "views": _views(current),
@@ -84,7 +85,7 @@ def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
         **shown,
         "status": status,
         "quality": told(found.get("word", "")) if words.in_force(loop) else "",
-        "patient": f"{_name(loop)} · {loop['patient_id']}" if several else "",
+        "patient": f"{_name(loop)} · {visible(loop['patient_id'])}" if several else "",
         "reasons": attention.reasons(loop),
         "undecided": attention.undecided(loop),
         # The study's own marks tell how far it is; here only what somebody should know of.

@@ -1,7 +1,8 @@
-"""The page's files as they are sent: without comments and spare blanks, line for line the same."""
+"""The page's files as they are sent: without comments and what blanks and lines part nothing."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from string import ascii_letters
 
 _SPARE = re.compile(r"[ \t]+")
 _WORD = re.compile(r"[\w$#]")
@@ -16,15 +17,21 @@ _PIECE = re.compile(
 # Where a slash begins a pattern, not a division: after nothing that has a value.
 _PATTERN = re.compile(r"/(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/\w*")
 _BEFORE_PATTERN = re.compile(r"(?:^|[(,=:\[!&|?{};>+\n]|\breturn)\Z")
+# A line's end behind or before these means nothing.
+_GOES_ON, _WENT_ON = ";{,([=?:&|", "}),.;?:&|"
+_CONSTANT = re.compile(r"^const ([A-Z][A-Z0-9_]+)\b", re.MULTILINE)
+_PRIVATE = re.compile(r"(?:^\s+|\bthis\.)(#[A-Za-z]\w*)", re.MULTILINE)
+_NAME = re.compile(r"#?(?<![.\w#])[A-Za-z]\w*|(?<=\.)#\w+")
 _CSS_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_CSS_JOINT = re.compile(r"(?<=[{};,])[ \t]+|[ \t]+(?=[{}])|^[ \t]+|(?<=[\w-]:)[ \t]+", re.M)
+_CSS_BLANKS = re.compile(r"\s+")
+_CSS_JOINT = re.compile(r"(?<=[{};,]) | (?=[{}])|^ | $|(?<=[\w-]:) |;(?= ?})")
 
 
 def compact(text: str, *, script: bool) -> str:
     """Leave out comments, indentation, and blanks that part nothing.
 
-    A third of what crosses a slow network. A line keeps its number, so that an error in the
-    browser still names the right one.
+    A third of what crosses a slow network. A script keeps the line ends that may end a statement;
+    names that no other script can use become short.
 
     Parameters
     ----------
@@ -35,24 +42,47 @@ def compact(text: str, *, script: bool) -> str:
     """
     if script:
         return "".join(_joined(text))
-    return _CSS_JOINT.sub("", _CSS_COMMENT.sub(_lines, text))
-
-
-def _lines(comment: re.Match[str]) -> str:
-    return "\n" * comment.group().count("\n")
+    return _CSS_JOINT.sub("", _CSS_BLANKS.sub(" ", _CSS_COMMENT.sub(" ", text)))
 
 
 def _joined(text: str) -> Iterator[str]:
     """Give the pieces of a script, with a blank only between two that would else be one."""
-    last, parted = "", False
+    last, parted, ended = ";", False, False
+    shorten = _shortened(text)
     for piece in _pieces(text):
+        if piece == "\n":
+            ended = True
+            continue
         if _SPARE.fullmatch(piece):
             parted = True
             continue
-        if parted and last and _would_join(last[-1], piece[0]):
+        if ended and last[-1] not in _GOES_ON and piece[0] not in _WENT_ON:
+            yield "\n"
+        elif (parted or ended) and _would_join(last[-1], piece[0]):
             yield " "
-        yield piece
-        last, parted = piece, False
+        yield shorten(piece, last)
+        last, parted, ended = piece, False, False
+    yield "\n"
+
+
+def _shortened(text: str) -> Callable[[str, str], str]:
+    """Return what gives a piece its own names short: constants and private names of one script.
+
+    No other script can use them. It takes the piece before, too: behind a dot stands another's.
+    """
+    names = {
+        name: f"${letter}"
+        for name, letter in zip(_CONSTANT.findall(text), ascii_letters, strict=False)
+    }
+    private = dict.fromkeys(_PRIVATE.findall(text))
+    names |= {name: f"#{letter}" for name, letter in zip(private, ascii_letters, strict=False)}
+
+    def shorten(piece: str, before: str) -> str:
+        if piece[0] == "`":
+            return _NAME.sub(lambda found: names.get(found.group(), found.group()), piece)
+        return piece if before == "." and piece[0] != "#" else names.get(piece, piece)
+
+    return shorten
 
 
 def _would_join(left: str, right: str) -> bool:
@@ -69,7 +99,7 @@ def _pieces(text: str) -> Iterator[str]:
         assert found is not None  # its last alternative takes any character
         piece = found.group()
         if found.lastgroup == "comment":
-            yield "\n" * piece.count("\n") or " "
+            yield "\n" if "\n" in piece else " "
             at = found.end()
             continue
         if found.lastgroup == "template":

@@ -23,6 +23,7 @@ from appliance.spool import Spool
 from appliance.views import NO_VIEW
 
 _CHUNK_FRAMES = 8  # label maps of so many frames in one file
+_LOBE_PX = 16.0  # square source pixels: a smaller loop is a hand that trembled (`shape.js`)
 
 Polygon = npt.NDArray[np.float64]
 Drawn = Mapping[int, Mapping[int, Polygon]]  # frame, label value: float64 [n, 2] (x, y)
@@ -45,6 +46,34 @@ class Correction:
     chunks: list[tuple[int, int, str]]
     geometry: dict[str, Any]
     measures: dict[str, Any]
+
+
+def crosses_itself(line: Polygon) -> bool:
+    """Tell whether a closed line cuts a loop off itself that is large enough to be seen.
+
+    Parameters
+    ----------
+    line
+        float64 [n, 2] (x, y) in source pixels.
+    """
+    steps = np.roll(line, -1, axis=0) - line
+    to = line[None] - line[:, None]  # from each point to each
+    side = steps[:, None, 0] * to[..., 1] - steps[:, None, 1] * to[..., 0]
+    # Whether each point and the one behind it lie on different sides of each segment.
+    parted = side * np.roll(side, -1, axis=1) < 0
+    for i, j in np.argwhere(np.triu(parted & parted.T, 2)):
+        at = side[i, j] / (side[i, j] - side[i, (j + 1) % len(line)])
+        cut = line[j] + at * steps[j]
+        inner = np.vstack([cut, line[i + 1 : j + 1]])
+        outer = np.vstack([cut, line[j + 1 :], line[: i + 1]])
+        if min(_area(inner), _area(outer)) > _LOBE_PX:
+            return True
+    return False
+
+
+def _area(line: Polygon) -> float:
+    x, y = line.T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
 
 def correct(

@@ -9,7 +9,7 @@ from flask_login import current_user
 from appliance.cine import Timing, open_cine
 from appliance.errors import CineError, Part10Error
 from appliance.ledger import analysis as analyses
-from appliance.ledger import identity, worklist
+from appliance.ledger import expert, identity, worklist
 from appliance.ledger.current import newest
 from appliance.measures import draws_heart
 from appliance.views import NO_VIEW
@@ -17,8 +17,9 @@ from appliance.webui import beside, dates, words
 from appliance.webui.app import here
 from appliance.webui.cards import card
 from appliance.webui.label import described
-from appliance.webui.language import _, n_, told, told_all
+from appliance.webui.language import N_, _, n_, told, told_all
 from appliance.webui.nameless import patient_key
+from appliance.webui.visible import visible
 
 _KNOWN = 3  # structures that everybody at the page knows: ventricle, its wall, atrium
 
@@ -55,10 +56,12 @@ def state(loop: dict[str, Any]) -> dict[str, Any]:
         "newest_identity": newest_identity,
         "doubt": words.spoken(loop["told"]) if loop["told"] else "",
         "identities": _identities(loop),
+        "decided": words.decided(loop),
+        "retractable": _is_mine(loop["expert"]),
         "askable": bool(loop["current"] and not loop["expert"] and not words.decided(loop)),
         "patient": {
             "name": words.person_name(loop["patient_name"]),
-            "id": loop["patient_id"],
+            "id": visible(loop["patient_id"]),
             "key": patient_key(loop["patient_id"]),
             "birth": dates.day(loop["patient_birth_date"]),
         },
@@ -82,14 +85,14 @@ def onward(loop: words.Row) -> str:
     What waits for an expert is opened for an expert only.
     """
     study: str = loop["study_instance_uid"]
-    expert = getattr(current_user, "role", "") == "expert"
+    is_expert = getattr(current_user, "role", "") == "expert"
     waiting = [
         row["seq"]
         for row in (worklist.study(here().ledger, study) if study else [])
         if words.needs_eyes(row)
         and row["state"] == "analysed"
         and row["seq"] != loop["seq"]
-        and (expert or not row["expert"])
+        and (is_expert or not row["expert"])
     ]
     later = [seq for seq in waiting if seq > loop["seq"]]
     if not waiting:
@@ -117,6 +120,7 @@ def _identities(loop: words.Row) -> list[dict[str, Any]]:
         {
             "key": row["key"],
             "id": row["patient_id"],
+            "shown": visible(row["patient_id"]),
             "name": words.person_name(row["patient_name"]),
             "birth": dates.day(row["patient_birth_date"]),
             "loops": row["loops"],
@@ -268,13 +272,28 @@ def _model(loop: words.Row, analysis: words.Row) -> dict[str, Any]:
         "decision": "",
         "title": f"{analysis['model_name']} {analysis['model_version']}",
         "time": words.clock(analysis["sealed_at"] or analysis["opened_at"]),
-        "note": "",
+        "asked": _is_mine(loop["expert"]),
+        "note": _questions(loop),
         "contours": url_for("loops.contours", seq=loop["seq"], **parameters),
         "certainty": url_for("viewing.certainty", seq=loop["seq"], **parameters),
         "doubts": _doubts(analysis),
         "corrected": [],
         **_measured(analysis["measures"], analysis, view),
     }
+
+
+def _is_mine(question: words.Row | None) -> bool:
+    return question is not None and question["by"] == current_user.id
+
+
+def _questions(loop: words.Row) -> str:
+    """Who wasn't sure, and who took that back; also once an expert has decided."""
+    asked = N_("{initials} was not sure, {time}.")
+    back = N_("{initials} took the question back, {time}.")
+    return " ".join(
+        _(back if row["back"] else asked, initials=row["by"], time=words.clock(row["at"]))
+        for row in expert.told(here().ledger, loop["seq"])
+    )
 
 
 def _doubts(analysis: words.Row) -> dict[int, str]:
@@ -296,6 +315,7 @@ def _review(
     address = url_for("loops.contours", seq=loop["seq"], review=review["id"])
     answer = {
         **model,
+        "asked": False,
         "id": f"review-{review['id']}",
         "review": review["id"],
         "stands": True,

@@ -3,6 +3,7 @@
 | file | holds |
 |---|---|
 | `dicomweb_asked.py`, `dicomweb_search.py`, `dicomweb_match.py` | searches |
+| `dicomweb_index.py` | what they look at, read from each file once |
 | `dicomweb_json.py`, `dicomweb_metadata.py` | data sets as JSON |
 | `dicomweb_accept.py` | what a client takes |
 | `dicomweb_bytes.py` | bytes as they lie in files |
@@ -114,7 +115,7 @@ def retrieve(**uids: str) -> Response:
     known = _unless_known(name)
     if known:
         return known
-    files = [(here().spool.object_path(row["sha256"]), row["size"]) for row in there]
+    files = [(here().spool.served_path(row), row["size"]) for row in there]
     if not all(path.exists() for path, _ in files):
         sentence = "A file can't be read just now. Ask again."
         raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
@@ -164,7 +165,7 @@ def bulk(study: str, series: str, instance: str, place: str) -> Response:
     offers = [accept.Offer(accept.BYTES, multipart=True), accept.Offer(accept.BYTES)]
     offer = accept.chosen(request, offers)
     _note("bulk data", [row])
-    path = here().spool.object_path(row["sha256"])
+    path = here().spool.served_path(row)
     found = data.value(path, way)
     if found is None:
         raise Refused(HTTPStatus.NOT_FOUND, "There is no such value.")
@@ -179,7 +180,7 @@ def bulk(study: str, series: str, instance: str, place: str) -> Response:
 
 def _frames(row: Row, wanted: list[int] | None) -> Response:
     """Frames by number; all of them for None."""
-    path = here().spool.object_path(row["sha256"])
+    path = here().spool.served_path(row)
     try:
         table = data.frames_of(path)
     except (CineError, Part10Error) as error:
@@ -199,7 +200,7 @@ def _frames(row: Row, wanted: list[int] | None) -> Response:
 
 def _rendered(row: Row, wanted: list[int], offer: accept.Offer) -> Response:
     try:
-        with open_cine(here().spool.object_path(row["sha256"])) as cine:
+        with open_cine(here().spool.served_path(row)) as cine:
             _must_be_there(wanted, cine.frames)
             return data.several([cine.browser_jpeg(number - 1) for number in wanted], offer)
     except (CineError, FrameError, Part10Error) as error:

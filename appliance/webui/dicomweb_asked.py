@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 
-from pydicom.datadict import keyword_for_tag, tag_for_keyword
+from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from werkzeug.datastructures import MultiDict
 
 from appliance.webui.app import Refused
@@ -74,7 +74,8 @@ class Asked:
     level
         "studies", "series" or "instances".
     keys
-        Keyword to the value asked for.
+        Keyword, or those of a sequence and an element in it with a dot between, to the value asked
+        for.
     limit, offset
         How many results, and how many are left out before them.
     include
@@ -113,7 +114,7 @@ def parse(level: str, arguments: "MultiDict[str, str]", **uids: str) -> Asked:
         keys[keyword] = uid
     fields = [name for text in arguments.getlist("includefield") for name in text.split(",")]
     wanted = frozenset(tag_of(_keyword(name)) for name in fields if name not in ("", "all"))
-    wanted |= {tag_of(keyword) for keyword, value in keys.items() if keyword not in COUNTED}
+    wanted |= {tag_of(name.partition(".")[0]) for name in keys if name not in COUNTED}
     return Asked(
         level,
         keys,
@@ -125,17 +126,31 @@ def parse(level: str, arguments: "MultiDict[str, str]", **uids: str) -> Asked:
 
 
 def _keyword(name: str) -> str:
-    """The keyword of a parameter, which may be one or a tag of eight digits."""
+    """The keyword of a parameter, which may be one or a tag of eight digits.
+
+    Of an element in the items of a sequence (PS3.18 8.3.4.1): the two with a dot between.
+    """
+    sequence, _, inner = name.rpartition(".")
+    keyword = _known(inner)
+    if not sequence:
+        return keyword
+    outer = _known(sequence)
+    if dictionary_VR(outer) != "SQ" or dictionary_VR(keyword) == "SQ":
+        sentence = f"{outer}.{keyword} is no element of a sequence."
+        raise Refused(HTTPStatus.BAD_REQUEST, sentence)
+    return f"{outer}.{keyword}"
+
+
+def _known(name: str) -> str:
     tag = None
     if len(name) == 8:
         with suppress(ValueError):
             tag = int(name, 16)
     keyword = name if tag is None else keyword_for_tag(tag)
-    known = tag_for_keyword(keyword)
-    if known is None:
+    if tag_for_keyword(keyword) is None:
         sentence = "A parameter is neither a keyword nor a tag of DICOM's dictionary."
         if "." in name:
-            sentence = "The box doesn't search within sequences."
+            sentence = "The box searches within sequences, not within sequences of sequences."
         raise Refused(HTTPStatus.BAD_REQUEST, sentence)
     return keyword
 

@@ -32,7 +32,7 @@ def matches(element: Json | None, vr: str, wanted: str) -> bool:
         choices = set(re.split(r"[\\,]", wanted))
         return any(value in choices for value in found)
     if vr in _RANGES:
-        low, high = _bounds(vr, wanted)
+        low, high = bounds(vr, wanted)
         return any(low <= _padded(value, "0", _RANGES[vr]) <= high for value in found)
     if vr in _NUMBERS:
         return any(_number(value) == _number(wanted) for value in found)
@@ -42,7 +42,14 @@ def matches(element: Json | None, vr: str, wanted: str) -> bool:
     raise Refused(HTTPStatus.BAD_REQUEST, f"The box doesn't search by values of type {vr}.")
 
 
-def _bounds(vr: str, wanted: str) -> tuple[str, str]:
+def bounds(vr: str, wanted: str) -> tuple[str, str]:
+    """Return between which texts a date or time must lie.
+
+    Raises
+    ------
+    Refused
+        With 400, when it isn't written as one, or as a range.
+    """
     parts = _WRITTEN[vr].fullmatch(wanted.replace(":", "") if vr == "TM" else wanted)
     if parts is None or not (parts[1] or parts[3]):
         raise Refused(

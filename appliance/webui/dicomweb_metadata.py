@@ -50,7 +50,7 @@ def _instance(spool: Spool, row: Row, base: str) -> Json:
 
 
 def _of_file(spool: Spool, row: Row, address: str) -> Json:
-    path = spool.object_path(row["sha256"])
+    path = spool.served_path(row)
     try:
         header = read_header(path)
     except Part10Error:

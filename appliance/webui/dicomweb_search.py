@@ -1,21 +1,20 @@
 """QIDO-RS (PS3.18 10.6): the studies, series and instances that fit a search."""
 
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from itertools import groupby, islice
-from pathlib import Path
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.datadict import dictionary_VR
 
 from appliance.errors import Part10Error
-from appliance.ledger import Ledger, served
+from appliance.ledger import Ledger, described, served
 from appliance.ledger.connection import Row
 from appliance.part10 import read_header
 from appliance.spool import Spool
-from appliance.webui.dicomweb_asked import COUNTED, INSTANCE, LEVELS, SERIES, STUDY, Asked, tag_of
+from appliance.webui import dicomweb_index as index
+from appliance.webui.dicomweb_asked import COUNTED, LEVELS, SERIES, STUDY, Asked, tag_of
 from appliance.webui.dicomweb_json import Json, element, model, of_row
-from appliance.webui.dicomweb_match import matches
+from appliance.webui.dicomweb_match import bounds, matches
 
 # What the ledger narrows the search by before any file is opened: column by keyword.
 _EXACT = {
@@ -26,8 +25,8 @@ _EXACT = {
     "PatientID": "patient_id",
     "Modality": "modality",
 }
+_DESCRIBED = "i.study_instance_uid IN (SELECT study_instance_uid FROM described WHERE"
 _COLUMNS = {"studies": "study_instance_uid", "series": "series_instance_uid"}
-_KEPT = frozenset(map(tag_of, (*STUDY, *SERIES, *INSTANCE)))
 # A study that somebody has said to be one person's may still carry two names: each loop tells its own.
 _PATIENT = tuple(tag_of(keyword) for keyword in STUDY if keyword.startswith("Patient"))
 
@@ -44,12 +43,14 @@ def find(ledger: Ledger, spool: Spool, asked: Asked, base: str) -> tuple[list[Js
     base
         Address of the service, for RetrieveURL.
     """
+    # What came a moment ago, or before there was an index; nothing else is opened.
+    index.bring_up_to_date(ledger, spool)
     conditions, parameters = _narrowed(asked.keys)
     studies = served.studies(ledger, conditions, parameters)
     found = (
         result
         for study in studies
-        for result in _Study(served.of_study(ledger, study), spool, base).results(asked)
+        for result in _Study(ledger, served.of_study(ledger, study), spool, base).results(asked)
     )
     page = list(islice(found, asked.offset, asked.offset + asked.limit + 1))
     return page[: asked.limit], len(page) > asked.limit
@@ -65,6 +66,13 @@ def _narrowed(keys: dict[str, str]) -> tuple[list[str], list[str]]:
         choices = [wanted.strip()] if exact else wanted.replace(",", "\\").split("\\")
         conditions.append(f"i.{column} IN ({', '.join('?' * len(choices))})")
         parameters += choices
+    accession = keys.get("AccessionNumber", "")
+    if accession not in ("", '""') and not set(accession) & set("*?"):
+        conditions.append(f"{_DESCRIBED} accession_number = ?)")
+        parameters.append(accession.strip())
+    if keys.get("StudyDate", "") not in ("", '""'):
+        conditions.append(f"{_DESCRIBED} study_date BETWEEN ? AND ?)")
+        parameters += bounds("DA", keys["StudyDate"])
     name = keys.get("PatientName", "")
     if name not in ("", '""'):
         conditions.append("i.patient_name LIKE ? ESCAPE '!'")
@@ -82,8 +90,9 @@ def _like(character: str) -> str:
 class _Study:
     """A study's instances that are served, and their elements as they are asked for."""
 
-    def __init__(self, rows: list[Row], spool: Spool, base: str) -> None:
+    def __init__(self, ledger: Ledger, rows: list[Row], spool: Spool, base: str) -> None:
         self._rows = rows
+        self._described = described.of(ledger, [row["sha256"] for row in rows])
         self._spool = spool
         self._base = base
         self._tellers: dict[str, dict[str, Row]] = {}
@@ -93,7 +102,7 @@ class _Study:
         rows = self._fitting(asked.keys)
         column = _COLUMNS.get(asked.level)
         groups: Callable[[Row], Any] = (
-            (lambda row: row[column]) if column else (lambda row: row["seq"])
+            (lambda row: row[column]) if column else (lambda row: row["sop_instance_uid"])
         )
         for _, members in groupby(rows, groups):
             yield self._result(next(members), asked)
@@ -101,15 +110,21 @@ class _Study:
     def _fitting(self, keys: dict[str, str]) -> list[Row]:
         rows = self._rows
         for keyword, wanted in keys.items():
-            tag = tag_for_keyword(keyword)
-            assert tag is not None
-            vr = dictionary_VR(tag)
+            sequence, _, inner = keyword.rpartition(".")
+            vr = dictionary_VR(int(tag_of(inner), 16))
             if keyword in COUNTED:
                 counted = self._counted(keyword)
                 rows = rows if matches(counted, vr, wanted) else []
+            elif sequence:
+                rows = [row for row in rows if self._has_item(row, sequence, inner, vr, wanted)]
             else:
                 rows = [row for row in rows if matches(self._element(row, keyword), vr, wanted)]
         return rows
+
+    def _has_item(self, row: Row, sequence: str, keyword: str, vr: str, wanted: str) -> bool:
+        items = (self._element(row, sequence) or {}).get("Value", [])
+        found = [item.get(tag_of(keyword)) for item in items or [{}]]
+        return any(matches(each, vr, wanted) for each in found)
 
     def _element(self, row: Row, keyword: str) -> Json | None:
         tag = tag_of(keyword)
@@ -117,9 +132,13 @@ class _Study:
             row = self._first(row, "study_instance_uid")
         elif keyword in SERIES:
             row = self._first(row, "series_instance_uid")
-        if tag in _KEPT:
-            return kept(self._spool, row).get(tag)
+        if tag in index.KEPT:
+            return self._kept(row).get(tag)
         return everything(self._spool, row).get(tag)
+
+    def _kept(self, row: Row) -> Json:
+        """The elements that every search looks at, as the index has them."""
+        return self._described.get(row["sha256"]) or of_row(row)
 
     def _first(self, row: Row, column: str) -> Row:
         """The instance that tells of its study or series: the first whose file is here."""
@@ -138,9 +157,9 @@ class _Study:
         for level in levels:
             column = _COLUMNS.get(level)
             teller = self._first(row, column) if column else row
-            said = kept(self._spool, teller)
+            said = self._kept(teller)
             found |= {tag: said.get(tag, _blank(tag)) for tag in map(tag_of, LEVELS[level])}
-        own = kept(self._spool, row)
+        own = self._kept(row)
         found |= {tag: own[tag] for tag in _PATIENT if tag in own}
         if asked.everything or not asked.include <= found.keys():
             said = everything(self._spool, row)
@@ -185,27 +204,11 @@ def _blank(tag: str) -> Json:
     return {"vr": dictionary_VR(int(tag, 16))}
 
 
-def kept(spool: Spool, row: Row) -> Json:
-    """Return the elements of an instance that every search looks at."""
-    if row["purged_at"]:
-        return of_row(row)
-    try:
-        return _kept(spool.object_path(row["sha256"]))
-    except Part10Error:
-        return of_row(row)
-
-
-@lru_cache(maxsize=4096)
-def _kept(path: Path) -> Json:
-    said = model(read_header(path).dataset)
-    return {tag: value for tag, value in said.items() if tag in _KEPT}
-
-
 def everything(spool: Spool, row: Row) -> Json:
     """Return all elements of an instance but long binary values; the ledger's without a file."""
     if row["purged_at"]:
         return of_row(row)
     try:
-        return model(read_header(spool.object_path(row["sha256"])).dataset)
+        return model(read_header(spool.served_path(row)).dataset)
     except Part10Error:
         return of_row(row)

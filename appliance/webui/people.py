@@ -7,11 +7,11 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from appliance import pins, status
+from appliance import pins
 from appliance.ledger import audit, lockout, user
 from appliance.webui import words
 from appliance.webui.app import Refused, here
-from appliance.webui.language import N_, _, told, told_all
+from appliance.webui.language import N_, _, told
 
 blueprint = Blueprint("people", __name__)
 
@@ -77,14 +77,6 @@ def set_own_pin() -> Answer:
         return render_template("me.html", problem=said), HTTPStatus.UNPROCESSABLE_ENTITY
     user.set_pin(ledger, own, pins.hashed(request.form["pin"]), own)
     return redirect(url_for("auth.sign_in_page"), HTTPStatus.SEE_OTHER)
-
-
-@blueprint.get("/box")
-def box_page() -> str:
-    """Say how the box is, without any patient."""
-    box = here()
-    lines = told_all(status.in_words(status.box(box.settings, box.ledger)))
-    return render_template("box.html", lines=lines)
 
 
 def _change(what: str) -> Answer:

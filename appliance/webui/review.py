@@ -18,9 +18,10 @@ from appliance.ledger import review as reviews
 from appliance.ledger import worklist
 from appliance.ledger.refusal import Conflict, Stale
 from appliance.ledger.review import Decision
+from appliance.upkeep import records
 from appliance.webui import words
 from appliance.webui.app import Refused, here
-from appliance.webui.correcting import Correction, Drawn, Polygon, correct
+from appliance.webui.correcting import Correction, Drawn, Polygon, correct, crosses_itself
 from appliance.webui.describing import onward
 from appliance.webui.language import N_, _, told
 from appliance.webui.loops import find
@@ -64,6 +65,8 @@ class _Posted(BaseModel):
     base_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
     newest_review: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
     view: str | None = Field(None, max_length=16)
+    seconds: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
+    strokes: Annotated[int, Field(strict=True, ge=0, le=_LARGEST_ID)] | None = None
     contours: dict[str, dict[str, Pairs]] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -95,8 +98,10 @@ def post_review(seq: int) -> tuple[Response, int]:
         correction = _correction(posted, seq, analysis)
     try:
         decision = _decision(posted, loop, correction)
-        wanted = here().settings.wanted(decision.decision)
+        wanted = here().settings.wanted(decision.decision, loop["sop_instance_uid"])
         row = reviews.record(here().ledger, decision, wanted)
+        # Confirmed means that it outlives the ledger, too.
+        records.write(here().ledger, here().spool, row["id"])
     except (Stale, Conflict) as error:
         sentence = f"{words.spoken(error.subject)} {told(error.hint)}"
         raise Refused(HTTPStatus.CONFLICT, sentence) from error
@@ -172,6 +177,9 @@ def _drawn(contours: Mapping[str, Mapping[str, Pairs]], analysis: words.Row) -> 
             if label not in known:
                 _refuse(_("A contour names a structure the model doesn't know."))
             line = _polygon(points, geometry["rows"], geometry["columns"])
+            if crosses_itself(line):
+                sentence = _("On frame {number} a contour crosses itself.", number=int(frame) + 1)
+                _refuse(f"{sentence} {_('Draw it anew there, or take it back.')}")
             drawn.setdefault(int(frame), {})[int(label)] = line
     return drawn
 
@@ -217,6 +225,8 @@ def _decision(posted: _Posted, loop: words.Row, correction: Correction | None) -
         reason=reason,
         newest_review=posted.newest_review,
         view=posted.view,
+        seconds=posted.seconds,
+        strokes=posted.strokes,
         ed_frame=_frame(correction, "ed_frame"),
         es_frame=_frame(correction, "es_frame"),
         measures=correction.measures if correction else {},

@@ -2,15 +2,18 @@
 
 import ctypes
 import signal
+import socket
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.sock import TCP6Socket, TCPSocket
 
-from appliance import service, tls
+from appliance import inherited, service, tls
 from appliance.config import Settings
 from appliance.service import Stop
+from appliance.webui.proof import Proof
 
 # Each open page's event stream holds one (`streams.MOST`); the others wait on the disk, not on
 # each other.
@@ -36,7 +39,7 @@ def run(settings: Settings, stop: Stop) -> None:
         At the end, as gunicorn's master does.
     """
     if not stop.is_set():
-        _Master(_Application(settings)).run()
+        _Master(_Application(settings), settings).run()
 
 
 class _Application(BaseApplication):  # type: ignore[misc]
@@ -65,7 +68,6 @@ class _Application(BaseApplication):  # type: ignore[misc]
             "preload_app": True,
             "post_fork": _die_with_master,
             "post_worker_init": self._warm,
-            "when_ready": lambda _: service.ready(f"review page at {self._settings.webui.url}"),
             **self._tls(),
         }
         for name, value in options.items():
@@ -89,9 +91,10 @@ class _Application(BaseApplication):  # type: ignore[misc]
         }
 
     def _warm(self, worker: Any) -> None:
-        from appliance.webui import warming
+        from appliance.webui import dicomweb_index, warming
 
         warming.start(self._settings)
+        dicomweb_index.start(self._settings)
         # Else gunicorn waits for open event streams as long as it waits for anything.
         self.wsgi().extensions["echocart.streams"].stop_when(lambda: not worker.alive)
 
@@ -102,11 +105,32 @@ class _Application(BaseApplication):  # type: ignore[misc]
 
 
 class _Master(Arbiter):  # type: ignore[misc]
-    """gunicorn's master; tells the watchdog each time it has looked after its worker."""
+    """gunicorn's master; tells systemd what requests of its own have shown."""
+
+    def __init__(self, application: _Application, settings: Settings) -> None:
+        super().__init__(application)
+        self._webui = settings.webui
+        self._proof = Proof(settings.webui)
+        self._is_ready = False
+
+    def start(self) -> None:
+        """Listen, with the socket that systemd holds where there is one."""
+        # gunicorn would take whatever systemd holds, at whatever address, and say that it is
+        # ready before a worker serves.
+        if given := inherited.take(self._webui.host, self._webui.port):
+            kind = TCP6Socket if given.family == socket.AF_INET6 else TCPSocket
+            self.LISTENERS = [kind(given.getsockname(), self.cfg, self.log, fd=given.detach())]
+        with service.unheard():
+            super().start()
 
     def murder_workers(self) -> None:
+        """Look after the worker, and tell systemd how the page is; about once a second."""
         super().murder_workers()
-        service.watchdog()
+        if self._proof.is_given():
+            if not self._is_ready:
+                service.ready(f"review page at {self._webui.url}")
+                self._is_ready = True
+            service.watchdog()
 
 
 def _die_with_master(_master: Any, _worker: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from appliance.ledger import identity, outbox
 from appliance.views import OTHER
 from appliance.webui.language import N_, _, n_, told, told_all
+from appliance.webui.visible import visible
 
 Row = Mapping[str, Any]
 
@@ -86,7 +87,7 @@ def person_name(value: str) -> str:
     >>> person_name("Yamada^Tarou=山田^太郎=やまだ^たろう")
     '山田, 太郎 · Yamada, Tarou'
     """
-    groups = [_one_name(group) for group in value.split("=")[:2]]
+    groups = [_one_name(group) for group in visible(value).split("=")[:2]]
     shown = [name for name in reversed(groups) if name]
     return " · ".join(shown) or _("No name")
 

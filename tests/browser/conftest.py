@@ -1,6 +1,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from playwright.sync_api import (
@@ -66,6 +67,23 @@ def open_page(browser: Browser, box: Box, signed_in: StorageState) -> Iterator[O
     for context in browser.contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def tablet(browser: Browser) -> Iterator[Callable[[Box], Page]]:
+    """A tablet of its own, signed in nowhere."""
+    contexts = []
+
+    def turn_on(box: Box, **options: Any) -> Page:
+        context = browser.new_context(
+            base_url=box.url, viewport={"width": 1280, "height": 800}, has_touch=True, **options
+        )
+        contexts.append(context)
+        return context.new_page()
+
+    yield turn_on
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture

@@ -66,11 +66,13 @@ def test_accept_says_when_it_takes_the_model_s_answer_over_a_correction(
     tab = open_page(f"/loop/{row['seq']}")
     hand.open_loop(tab)
     accept = tab.locator("#accept")
-    expect(accept).to_have_text("Accept")
+    expect(accept).to_have_text("✓ Accepted")
+    expect(accept).to_be_disabled()  # nothing is left to be done
     tab.keyboard.press("m")
     expect(accept).to_have_text("Accept the model’s")
+    expect(accept).to_be_enabled()
     tab.keyboard.press("m")
-    expect(accept).to_have_text("Accept")
+    expect(accept).to_have_text("✓ Accepted")
     tab.locator("#annotations button[data-annotation^=review]").first.tap()
     expect(accept).to_have_text("Accept this one")
 
@@ -117,8 +119,11 @@ def test_who_would_replace_another_s_correction_is_told_so_and_sees_it(
     expect(tab.locator("#problem")).to_contain_text("corrected BM. Theirs is the dashed line.")
     expect(accept).to_have_text("Replace BM’s decision")
     expect(accept).to_be_enabled()
-    tab.keyboard.press("z")  # without a drawing of one's own it is a plain accept again
-    expect(accept).not_to_contain_text("Replace")
+    # Without a drawing of one's own it would still take the other's place.
+    tab.keyboard.press("z")
+    expect(accept).to_have_text("Replace BM’s decision")
+    tab.keyboard.press("c")
+    expect(accept).to_have_text("Replace BM’s decision")
 
 
 def test_a_save_that_met_another_s_decision_says_whose_before_it_replaces_it(

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from appliance import labels, masks
-from appliance.ledger import worklist
+from appliance.ledger import upstream, worklist
 from tests.box import Box
 from tests.browser import hand
 
@@ -186,6 +186,10 @@ def test_a_spread_correction_is_stored_whole(box: Box, tab: Page, row: dict[str,
     tab.locator("#accept").click()
     tab.wait_for_url("**/")
     review = worklist.reviews(box.ledger, row["seq"])[0]
+    told = upstream.facts(box.ledger, review["id"])
+    assert (told.role, told.strokes) == ("sonographer", 2)
+    assert told.seconds is not None
+    assert 0 < told.seconds < 300
     model = labels.of_analysis(box.ledger, box.spool, row["analysis"]["id"])
     stored = labels.of_review(box.ledger, box.spool, review["id"])
     for frame in frames:

@@ -113,12 +113,12 @@ def test_twenty_kills_lose_nothing_and_send_nothing_twice(tmp_path):
             box.wait_for(all_proven, "every delivery to be proven", 300)
             uids = [str(loop.dataset.SOPInstanceUID) for loop in loops]
             assert sorted(row["sop_instance_uid"] for row in box.loops()) == sorted(uids)
-            # Each loop, its SEG and its report; of each correction three objects.
+            # Each loop, its SEG and its report; of each correction four objects.
             held = pacs.instances()
             assert len(held) == len(set(held)) == 3 * LOOPS
             assert set(uids) <= set(held)
             upstream = archive.instances()
-            assert len(upstream) == len(set(upstream)) == 3 * (LOOPS // 2)
+            assert len(upstream) == len(set(upstream)) == 4 * (LOOPS // 2)
             assert len(list(box.usb.rglob("*.dcm"))) == 2 * LOOPS
             assert not list(box.spool.incoming.iterdir())
             for path in box.usb.rglob("*.dcm"):

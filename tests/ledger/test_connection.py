@@ -1,7 +1,10 @@
 """Several connections to one file, in one process and in others."""
 
+import gc
 import subprocess
 import sys
+import threading
+from pathlib import Path
 
 from appliance.ledger import Ledger, setting
 
@@ -17,3 +20,19 @@ def test_a_second_ledger_of_a_process_takes_no_lock_from_the_first(tmp_path):
     assert setting.chosen_models(first) == ("other",)
     setting.choose_models(first, ["two"], "first")
     assert setting.chosen_models(Ledger(tmp_path)) == ("two",)
+
+
+def test_a_thread_that_ends_leaves_no_file_open(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.read("SELECT 1")
+    gc.disable()
+    try:
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(5):
+            thread = threading.Thread(target=ledger.read, args=("SELECT 1",))
+            thread.start()
+            thread.join()
+        # SQLite keeps one for the next connection: closing it would end the locks of the others.
+        assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+    finally:
+        gc.enable()

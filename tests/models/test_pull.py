@@ -121,7 +121,7 @@ def test_the_lineage_comes_with_the_frames_and_the_identity_does_not(
     filled, objects, loop, tmp_path
 ):
     pull_from(filled, tmp_path / "to")
-    _, model, drawn = objects
+    _, model, drawn, _ = objects
     for row in rows(tmp_path / "to"):
         assert row.model_sha256 == "ab" * 32
         assert row.reviewer_role == "bedside reviewer"

@@ -21,9 +21,9 @@ WANTED = [(name, kind) for name in ("usb", "pacs") for kind in ("seg", "sr")]
 class Office:
     """One loop of 8 frames, 48 x 64, analysed."""
 
-    def __init__(self, root: Path, **elements: Any) -> None:
+    def __init__(self, root: Path, source: Path | None = None, **elements: Any) -> None:
         self.root = root
-        self.source = write_source(root / "source.dcm", **elements)
+        self.source = source or write_source(root / "source.dcm", **elements)
         self.ledger, self.spool = Ledger(root / "state"), Spool(root / "state")
         self.results = Results(self.ledger, self.spool, "Room 3")
         self.seq, self.sha256 = analysed(
@@ -54,7 +54,7 @@ class Office:
         """Send everything that is due; return it by destination and kind."""
         sent = {}
         while (leased := self.claim(*destinations)) is not None:
-            sent[leased.destination, leased.kind] = self.results.build(leased)
+            (sent[leased.destination, leased.kind],) = self.results.build(leased)
             delivery.sent(self.ledger, leased)
             delivery.unproven(self.ledger, leased, "")
         return sent

@@ -11,6 +11,7 @@ from appliance.sync import codes
     [
         (codes.ANATOMICAL_STRUCTURE, standard.SCT.AnatomicalStructure),
         (codes.ARTIFICIAL_INTELLIGENCE, standard.DCM.ArtificialIntelligence),
+        (codes.BACKGROUND, standard.DCM.Background),
         (codes.PROCESSING_EQUIPMENT, standard.DCM.ProcessingEquipment),
         (codes.SEGMENTATION, standard.DCM.SegmentationImageDerivation),
         (codes.SOURCE_IMAGE, standard.DCM.SourceImageForImageProcessingOperation),

@@ -83,7 +83,7 @@ def test_a_note_names_only_what_was_sent_there(office, tmp_path):
     office.decide("accepted")
     leased = office.claim("usb")
     assert leased.kind == "seg"
-    old = office.results.build(leased)
+    (old,) = office.results.build(leased)
     delivery.sent(office.ledger, leased)
     delivery.unproven(office.ledger, leased, "")
     office.leave("pacs")
@@ -130,10 +130,10 @@ def test_each_destination_has_its_own_note_and_a_try_cut_short_sends_the_same(of
     office.leave("usb", "pacs")
     office.decide("rejected")
     leased = office.claim("usb")
-    again = [office.results.build(leased).sha256 for _ in range(2)]
+    again = [office.results.build(leased)[0].sha256 for _ in range(2)]
     assert again[0] == again[1]
     sent = office.leave("pacs")["pacs", "rejection"]
-    assert sent.SOPInstanceUID != office.results.build(leased).SOPInstanceUID
+    assert sent.SOPInstanceUID != office.results.build(leased)[0].SOPInstanceUID
 
 
 def test_a_note_belongs_to_the_patient_and_study_of_the_loop(tmp_path):

@@ -48,7 +48,7 @@ NO_SCALE = dict.fromkeys(
 def drawn(source, frames=8, provenance=AUTOMATIC, structures=STRUCTURES, indexes=None):
     names = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
     loop = Reference(*(value_of(read_header(source).dataset, name) for name in names))
-    return Drawn(loop, SEG, indexes or range(frames), structures, provenance, frames > 1)
+    return Drawn(loop, [SEG], indexes or range(frames), structures, provenance, frames > 1)
 
 
 def build(source, review=None, predecessor=None, shown=None, **changed):

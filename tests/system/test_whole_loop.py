@@ -147,7 +147,7 @@ def test_the_archive_holds_the_correction_and_nobodys_name(servers, corrected, t
     studies = archive.client().search_for_studies()
     assert len(studies) == 1
     uids = archive.instances()
-    assert len(uids) == 3
+    assert len(uids) == 4
     original = (str(loop.dataset.SOPInstanceUID), str(loop.dataset.StudyInstanceUID))
     for uid in uids:
         content = archive.file(uid)

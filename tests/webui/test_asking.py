@@ -66,6 +66,30 @@ def test_the_same_key_asks_once(box: Box, page: Page, arrive: Arrive) -> None:
     assert len(asked) == 1
 
 
+def test_a_question_is_taken_back_by_who_asked_alone(box: Box, page: Page, arrive: Arrive) -> None:
+    row = arrive()
+    refused = (HTTPStatus.CONFLICT, "No question of yours waits here. Look at the loop first.")
+    assert _refusal(ask(page, row["seq"], back=True)) == refused
+    ask(page, row["seq"])
+    assert _refusal(ask(Page(box, "BM"), row["seq"], back=True)) == refused
+    key = str(uuid4())
+    for _ in "12":
+        status, answer = ask(page, row["seq"], back=True, key=key)
+        assert (status, answer["next"]) == (HTTPStatus.CREATED, f"/loop/{row['seq']}")
+    stored = worklist.loop(box.ledger, row["seq"])
+    assert stored is not None
+    assert stored["expert"] is None
+    assert page.get(f"/api/loops/{row['seq']}")["askable"]
+    assert len(box.ledger.read("SELECT * FROM expert WHERE seq = ?", [row["seq"]])) == 2
+    ask(page, row["seq"])
+    page.review(row["seq"])
+    assert _refusal(ask(page, row["seq"], back=True)) == refused
+
+
+def _refusal(answer: tuple[int, Any]) -> tuple[int, str]:
+    return answer[0], answer[1].get("detail", "")
+
+
 def test_the_next_decision_settles_the_question(box: Box, page: Page, arrive: Arrive) -> None:
     row = arrive()
     ask(page, row["seq"])

@@ -87,9 +87,10 @@ def test_the_key_that_signs_cookies_is_readable_by_the_service_alone(box: Box) -
     assert len(key.read_bytes()) >= 32
 
 
-def test_another_host_name_is_refused(page: Page) -> None:
-    status = page.ask("/", headers={"Host": "attacker.example"})[0]
+def test_another_host_name_is_refused_and_the_right_one_told(box: Box, page: Page) -> None:
+    status, _, body = page.ask("/", headers={"Host": "attacker.example"})
     assert status == HTTPStatus.BAD_REQUEST
+    assert box.settings.webui.url in body.decode()
     headers = {"Host": "attacker.example", "Accept": "text/html"}
     assert page.ask("/metrics", headers=headers)[0] == HTTPStatus.BAD_REQUEST
 

@@ -251,6 +251,7 @@ _BAD_CONTOURS: dict[str, Any] = {
     "background": {"0": {"0": _TRIANGLE}},
     "frame beyond the end": {"24": {LV: _TRIANGLE}},
     "negative frame": {"-1": {LV: _TRIANGLE}},
+    "a bow tie": {"0": {LV: [[10.0, 10.0], [60.0, 60.0], [60.0, 10.0], [10.0, 60.0]]}},
     "nothing": {},
 }
 

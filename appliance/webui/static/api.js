@@ -114,6 +114,51 @@ export async function* frames(url) {
   }
 }
 
+let wanted = null; // where to, the last that was asked for
+let waiting = false;
+let say = () => {};
+
+const answers = () => fetch('/api/version').then(() => true, () => false);
+
+/**
+ * Leave the page: not before the box answers, else the browser's own error page would stand there.
+ * @param {string} url
+ * @param {boolean} [firm] whether no touch in between changes that
+ */
+export async function go(url, firm = false) {
+  const here = (wanted = { url, firm });
+  while (!(await answers())) {
+    if (wanted !== here) return;
+    waiting = true;
+    say(t('The box does not answer. This page goes on when it does.'));
+    await pause(RETRY_MS);
+  }
+  if (wanted === here) location.assign(url);
+}
+
+/** Who goes on working here has changed their mind. */
+function stay({ repeat }) {
+  if (!waiting || repeat || wanted.firm) return;
+  wanted = null;
+  waiting = false;
+  say('');
+}
+
+/**
+ * Take each link of the page that way.
+ * @param {(sentence: string) => void} tell says why nothing happens; "" when that is over
+ */
+export function mind(tell) {
+  say = tell;
+  for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, stay, true);
+  addEventListener('click', (event) => {
+    const link = event.target.closest('a[href]');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    go(link.href);
+  });
+}
+
 /** Takes exact numbers of bytes from a stream; each byte is copied once. */
 class Bytes {
   #reader;

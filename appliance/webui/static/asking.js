@@ -1,10 +1,28 @@
-/** What is settled beside a decision: the view, and whose study it is. */
+/** What a decision is called, and what is settled beside it: the view, and whose study it is. */
 
 import { post } from './api.js';
 import { n, t } from './language.js';
 import { make } from './panel.js';
 
 const byId = (id) => document.getElementById(id);
+
+/**
+ * Name what a tap on the primary button does.
+ * @param {import('./view.js').View} view
+ * @param {boolean} changed whether something was drawn or marked
+ * @returns {[string, boolean]} the words, and whether there is nothing to do
+ */
+export function primary({ hidden, shown, latest, state }, changed) {
+  if (hidden) return [t('Show contours'), false];
+  const standing = state.annotations.find(({ id }) => id === latest) ?? {};
+  const { by, decision } = standing;
+  if (by && by !== document.body.dataset.reviewer) return [t('Replace {by}’s decision', standing), false];
+  if (changed) return [t('Save and accept'), false];
+  const same = shown === standing || (decision === 'accepted' && shown.id === 'model');
+  if (by && same && state.decided && decision !== 'rejected') return [`✓ ${t('Accepted')}`, true];
+  if (same || decision !== 'corrected') return [t('Accept'), false];
+  return [shown.decision === 'corrected' ? t('Accept this one') : t('Accept the model’s'), false];
+}
 
 /** A button that names the view, and the dialog behind it. */
 export class Label {
@@ -115,9 +133,9 @@ export class Whose {
   }
 }
 
-function known({ id, birth }) {
+function known({ shown, birth }) {
   const none = t('(none)');
-  const said = t('ID {id}', { id: id || none });
+  const said = t('ID {id}', { id: shown || none });
   return birth ? [said, t('born {birth}', { birth })].join(', ') : said;
 }
 

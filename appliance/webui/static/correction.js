@@ -18,6 +18,7 @@ export class Correction {
   #view;
   #onChange;
   #may;
+  #complain;
   #keeper;
   #picked = -1;
   #left = null; // the editor and its steps, for who comes back to the same contours
@@ -32,6 +33,7 @@ export class Correction {
     this.#view = view;
     this.#onChange = onChange;
     this.#may = may;
+    this.#complain = complain;
     view.measures = ({ analysis, aspect }, model) => new Sizes(analysis, aspect, model);
     this.tool = 'drag';
     this.boxed = false;
@@ -46,23 +48,18 @@ export class Correction {
     this.#wire();
   }
 
-  /** @returns {boolean} whether something was drawn or marked */
+  /** @returns {boolean} whether something was drawn or marked; whether a finger draws now */
   get changed() {
     return Boolean(this.#view.editor?.changed);
   }
 
-  /** @returns {boolean} whether a finger draws now */
   get drawing() {
     return Boolean(this.#view.editor) && this.#may();
   }
 
   /** Begin with what is shown, and with what was drawn on it before a reload. */
   begin() {
-    if (!this.#view.editor && this.#may()) this.#open(this.#kept());
-  }
-
-  #kept() {
-    return load(this.#view.state.analysis.sha256);
+    if (!this.#view.editor && this.#may()) this.#open(load(this.#view.state.analysis.sha256));
   }
 
   #open(draft) {
@@ -118,7 +115,7 @@ export class Correction {
     if (!draft || !state.annotations.some(({ id }) => id === draft.base)) return;
     await this.#view.show(draft.base);
     this.#open(draft);
-    const first = this.#view.editor.frames[0];
+    const [first] = this.#view.editor.frames;
     if (first !== undefined) this.#view.player.seek(first);
   }
 
@@ -127,24 +124,31 @@ export class Correction {
     this.#keeper.stop();
   }
 
-  /** @returns {object} the correction as the box takes it */
-  body() {
-    const { editor } = this.#view;
-    const marks = { ...this.base.marks, ...editor.marks };
-    return {
-      base_review: this.base.review ?? null,
-      ed_frame: marks.ed ?? null,
-      es_frame: marks.es ?? null,
-      contours: editor.contours(),
-    };
+  /** The box has taken a decision: of what was drawn nothing is left to be saved. */
+  taken() {
+    this.#left = null;
+    if (this.#view.editor) this.leave();
   }
 
-  /** Take one step back. */
+  /** @param {(decision: string, body: object) => void} decide gets the correction as the box takes it */
+  save(decide) {
+    const { editor, player } = this.#view;
+    const { crossed } = editor;
+    if (crossed !== undefined) {
+      player.seek(crossed);
+      const told = t('On frame {number} a contour crosses itself.', { number: crossed + 1 });
+      return this.#complain(`${told} ${t('Draw it anew there, or take it back.')}`);
+    }
+    const { ed = null, es = null } = { ...this.base.marks, ...editor.marks };
+    const frames = { ed_frame: ed, es_frame: es, contours: editor.contours() };
+    decide('corrected', { base_review: this.base.review ?? null, ...frames, strokes: editor.strokes });
+  }
+
+  /** Take one step back, or take it again. */
   undo() {
     if (this.#may()) this.#go(this.#view.editor?.undo());
   }
 
-  /** Take the step again. */
   redo() {
     if (this.#may()) this.#go(this.#view.editor?.redo());
   }
@@ -179,15 +183,14 @@ export class Correction {
    */
   resize(way) {
     const { least, most, step } = BRUSH;
-    const slider = byId('brush');
-    slider.value = String(Math.min(most, Math.max(least, this.#size + way * step)));
+    byId('brush').value = String(Math.min(most, Math.max(least, this.#size + way * step)));
     const { columns, rows } = this.#view.state;
     const at = this.#view.brush ?? { x: columns / 2, y: rows / 2 };
     this.hover(at.x, at.y);
   }
 
   get #size() {
-    return Number(byId('brush').value);
+    return byId('brush').valueAsNumber;
   }
 
   /**

@@ -1,7 +1,7 @@
 /** A correction being drawn: strokes on contours, every one undoable, carried to other frames. */
 
 import { area } from './contours.js';
-import { follower, moves, rolled, turned } from './shape.js';
+import { crosses, follower, moves, rolled, turned } from './shape.js';
 import { TOOLS } from './tools.js';
 
 /** How a line came to differ: taken along by a neighbour, drawn by hand, carried from a frame. */
@@ -280,6 +280,13 @@ export class Editor {
     return sent;
   }
 
+  /** @returns {number | undefined} a frame on which what was drawn crosses itself */
+  get crossed() {
+    return this.frames.find((frame) =>
+      [...this.#frames.get(frame).values()].some(({ points, how }) => how !== TAKEN && crosses(points)),
+    );
+  }
+
   /**
    * How an area of a frame changed against the base.
    * @param {number} frame
@@ -315,6 +322,11 @@ export class Editor {
 
   #did(lines) {
     if (lines[0][1] !== lines[0][2]) this.#push({ frame: lines[0][0], lines });
+  }
+
+  /** @returns {number} steps of drawing that stand; those of an earlier visit are not known */
+  get strokes() {
+    return this.#undo.length;
   }
 
   #push(step) {

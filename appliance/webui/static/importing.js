@@ -65,7 +65,7 @@ async function take(item, progress) {
     if (tries === TRIES || (status !== 0 && status !== BUSY)) {
       return { ok: false, words: answer.detail ?? t('The box does not answer: the file was not kept.') };
     }
-    progress(0);
+    said.textContent = `▲ ${t('The box does not answer.')} ${t('Trying again.')}`;
     await pause(RETRY_MS);
   }
 }

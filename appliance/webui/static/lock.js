@@ -9,6 +9,7 @@ const RETRY_MS = 2000;
 const TOUCHED = 'echocart.touched'; // when somebody last touched any page of this tablet
 const LOCKED = 'echocart.locked'; // until the box has ended the session (`signin.js`)
 const TOUCHES = ['pointerdown', 'keydown', 'wheel', 'touchstart'];
+const ACTS = ['pointerdown', 'keydown', 'click', 'submit', 'change', 'dragover', 'drop'];
 
 /** What is to be done before the session ends. @type {(() => Promise<void>)[]} */
 export const before = [];
@@ -43,7 +44,7 @@ async function tell() {
 }
 
 function touch(event) {
-  if (!event.isTrusted) return;
+  if (!event.isTrusted || locking) return;
   here = Date.now();
   try {
     localStorage.setItem(TOUCHED, String(here));
@@ -57,13 +58,14 @@ function touch(event) {
 /**
  * Cover the page, end the session, and go to where the PIN is asked for.
  * @param {string} why "idle", or "" when a person wants it
+ * @param {boolean} [mark] false where another page of this tablet has marked it
  */
-async function lock(why) {
+async function lock(why, mark = true) {
   if (locking) return;
   locking = true;
   try {
     // First: without network the session goes on, and a reload would open the page again.
-    localStorage.setItem(LOCKED, 'yes');
+    if (mark) localStorage.setItem(LOCKED, 'yes');
   } catch {
     // Storage is off: this page alone is covered.
   }
@@ -84,6 +86,11 @@ function wasLocked() {
   }
 }
 
+/** @returns {boolean} whether locking has begun, here or on another page of this tablet */
+export function isLocked() {
+  return locking || wasLocked();
+}
+
 /** @returns {string} the page to come back to */
 function place() {
   const asked = new URLSearchParams(location.search).get('next') ?? '/';
@@ -102,6 +109,14 @@ function look() {
   if (Date.now() - touched() >= LOCK_MS) lock('idle');
 }
 
+// Under the cover nobody does anything in the name of who was there.
+function ignore(event) {
+  if (!locking) return;
+  event.preventDefault();
+  event.stopImmediatePropagation();
+}
+
+for (const kind of ACTS) addEventListener(kind, ignore, true);
 for (const kind of TOUCHES) addEventListener(kind, touch, { capture: true, passive: true });
 addEventListener('pointermove', (event) => {
   if (event.buttons && Date.now() - here > LOOK_MS) touch(event); // a stroke has a hundred a second
@@ -117,11 +132,12 @@ document.getElementById('lock-form')?.addEventListener('submit', (event) => {
   event.preventDefault();
   lock('');
 });
+addEventListener('storage', ({ key, newValue }) => key === LOCKED && newValue && lock('', false));
 // A tablet that slept, and a page that the browser kept for its back button.
 document.addEventListener('visibilitychange', look);
 addEventListener('pagehide', () => due && tell());
 addEventListener('pageshow', (event) => event.persisted && location.reload());
 setInterval(look, LOOK_MS);
-if (wasLocked()) lock('');
+if (wasLocked()) lock('', false);
 // The touch that opened this page, told by nobody yet.
 if (Date.now() - touched() < TELL_MS) tell();

@@ -270,6 +270,7 @@ export class Overlay {
     const { clientHeight: height } = this.stage;
     const left = Math.max(0, this.#x(0)) + 4;
     const step = (10 / this.mmPerPx) * this.#place.x;
+    if (step < 1) return; // a stage without height: no ticks, and no end to them
     const top = Math.max(0, this.#y(0));
     const bottom = Math.min(height, this.#y(this.size.rows));
     const path = new Path2D();

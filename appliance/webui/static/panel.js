@@ -85,7 +85,7 @@ export function annotations(list, told, shown, onShow, onUndo) {
     );
     button.addEventListener('click', () => onShow(item.id));
     const rest = item.note ? [make('p', { className: 'why', textContent: item.note })] : [];
-    if (onUndo && item.review && item.stands) rest.unshift(undoButton(item, onUndo));
+    if (onUndo && item.stands && (item.review || item.asked)) rest.unshift(undoButton(item, onUndo));
     return make('li', { className: item.stands ? '' : 'past' }, [button, ...rest]);
   });
   list.replaceChildren(...rows);

@@ -1,7 +1,10 @@
 /** The geometry of closed lines: x, y, x, y… in source pixels, the last point joined to the first. */
 
+import { area } from './contours.js';
+
 const SOFTNESS = 0.055; // standard deviation of the falloff, as a share of the line's length
 const BESIDE = 4; // source pixels: a neighbour's line this close to a moved one goes with it
+const LOBE_PX = 16; // square source pixels: a smaller loop is a hand that trembled (`correcting.py`)
 
 /**
  * @param {Float32Array} points
@@ -196,4 +199,29 @@ export function moves(base, drawn) {
 export function rolled(points, shift) {
   const size = points.length;
   return points.map((_, i) => points[(i + 2 * shift + size) % size]);
+}
+
+/**
+ * Whether a closed line cuts a loop off itself that is large enough to be seen; as the box tells it.
+ * @param {Float32Array} points
+ * @returns {boolean}
+ */
+export function crosses(points) {
+  const count = points.length / 2;
+  const at = (i) => points.subarray(2 * (i % count), 2 * (i % count) + 2);
+  const side = ([ax, ay], [bx, by], [x, y]) => (bx - ax) * (y - ay) - (by - ay) * (x - ax);
+  for (let i = 0; i < count; i += 1) {
+    const [a, b] = [at(i), at(i + 1)];
+    for (let j = i + 2; j < count; j += 1) {
+      const [c, d] = [at(j), at(j + 1)];
+      const [from, to] = [side(a, b, c), side(a, b, d)];
+      if (from * to >= 0 || side(c, d, a) * side(c, d, b) >= 0) continue;
+      const share = from / (from - to);
+      const cut = [c[0] + share * (d[0] - c[0]), c[1] + share * (d[1] - c[1])];
+      const inner = points.slice(2 * i + 2, 2 * j + 2);
+      const outer = [...points.slice(2 * j + 2), ...points.slice(0, 2 * i + 2)];
+      if ([inner, outer].every((part) => area([...cut, ...part]) > LOBE_PX)) return true;
+    }
+  }
+  return false;
 }

@@ -66,7 +66,8 @@ document.getElementById('sign-out')?.addEventListener('submit', () => {
   drafts.wipe(document.body.dataset.locked);
 });
 // The browser's back button shows the form as it was left.
-addEventListener('pageshow', () => {
+addEventListener('pageshow', ({ persisted }) => {
+  if (!persisted) return; // what is typed before the last picture has come stays
   pin.value = '';
   delete form.dataset.sent;
 });

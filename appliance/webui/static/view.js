@@ -200,7 +200,7 @@ export class View {
     if (document.body.dataset.firstMs || !state.urls.frames || !shown) {
       panel.rail(byId('rail'), state.loops, state.seq);
     }
-    const undo = state.undoable ? () => this.onUndo() : null;
+    const undo = state.undoable || state.retractable ? () => this.onUndo() : null;
     const show = (id) => this.show(id);
     panel.annotations(byId('annotations'), state.annotations, this.#shown, show, undo);
     panel.deliveries(byId('deliveries'), state.deliveries);

@@ -1,11 +1,12 @@
 /** The viewer's page: loads a loop, listens to fingers and keys, and sends the decision. */
 
-import { getJSON, pause, persist } from './api.js';
-import { Label, Whose } from './asking.js';
+import { getJSON, go, mind, pause, persist } from './api.js';
+import { Label, Whose, primary } from './asking.js';
 import { Correction } from './correction.js';
 import * as drafts from './drafts.js';
 import * as keys from './keys.js';
 import { t } from './language.js';
+import { isLocked } from './lock.js';
 import { Looking } from './looking.js';
 import { make } from './panel.js';
 import * as pending from './pending.js';
@@ -32,7 +33,7 @@ view.onFrame = () => {
   if (isReady() && byId('reject').disabled) tellActions();
 };
 view.onShow = tellActions;
-view.onUndo = () => decide('undone');
+view.onUndo = () => (view.state.retractable ? ask({ back: true }) : decide('undone'));
 pictures.onTell = tellActions;
 
 function say(text, tone = '') {
@@ -63,18 +64,6 @@ function mayCorrect() {
   return mayDecide() && !view.state.blocked;
 }
 
-/** @returns {string} what a tap on the primary button does, in its words */
-function acceptWords() {
-  const { shown, latest, state } = view;
-  if (view.hidden) return t('Show contours');
-  const standing = shown?.id !== latest && state.annotations.find(({ id }) => id === latest);
-  if (correction.changed) {
-    return standing?.by ? t('Replace {by}’s decision', standing) : t('Save and accept');
-  }
-  if (standing?.decision !== 'corrected') return t('Accept');
-  return shown.decision === 'corrected' ? t('Accept this one') : t('Accept the model’s');
-}
-
 /** Why nothing can be accepted here, with the way to the newer loop where there is one. */
 function tellHindered() {
   const { blocked, newer, analysis } = view.state;
@@ -90,8 +79,9 @@ function tellActions() {
   const { state } = view;
   const editing = Boolean(view.editor);
   if (editing && looking.measuring) looking.toggleRuler(); // one thing at a time under a finger
-  byId('accept').textContent = acceptWords();
-  byId('accept').disabled = !mayCorrect();
+  const [words, done] = primary(view, correction.changed);
+  byId('accept').textContent = words;
+  byId('accept').disabled = done || !mayCorrect();
   byId('correct').disabled = !mayCorrect();
   byId('reject').disabled = !mayDecide();
   byId('unsure').disabled = !mayDecide() || !state.askable;
@@ -122,14 +112,15 @@ function decide(decision, more = {}) {
     patient: state.patient.key, // what waits on the tablet names nobody
     newest_review: state.newest_review,
     view: state.view?.view ?? '',
+    seconds: Math.round(performance.now() / 1000), // that this page was open
     ...more,
   };
-  correction.decided();
   send('reviews', body);
 }
 
 /** Keep it on the tablet, and bring it to the box. */
 function send(path, body) {
+  if (isLocked()) return;
   const { reviewer } = document.body.dataset;
   const decided = { seq: view.state.seq, reviewer, path, body: { ...body, key: newKey() } };
   pending.keep(decided);
@@ -143,18 +134,23 @@ function send(path, body) {
  */
 async function deliver(decided, stay = false) {
   sending = true;
+  correction.decided();
   complain('');
   say(`● ${t('being sent')}`, 'attention');
   tellActions();
   try {
     const unsent = () => say(`● ${t('kept here, not yet on the box')}`, 'attention');
     const answer = await persist(() => pending.send(decided), unsent);
-    if (decided.body.decision === 'undone') return await settle('');
+    if (decided.body.decision === 'undone' || decided.body.back) return await settle('');
     say(answer.said, 'good');
     if (decided.body.decision) drafts.store(decided.body.analysis_sha256, null);
-    if (stay) return await settle('');
+    if (stay) {
+      if (decided.body.decision) correction.taken();
+      await settle('');
+      return await view.show(view.latest);
+    }
     document.body.dataset.decided = decided.body.decision ?? 'unsure';
-    location.assign(answer.next);
+    go(answer.next, true);
   } catch (problem) {
     await settle(problem.message, decided.body.newest_review);
   }
@@ -196,9 +192,13 @@ async function sayView(sent) {
 
 /** Lay the loop before an expert and go on. */
 function unsure() {
-  if (byId('unsure').disabled) return;
+  if (!byId('unsure').disabled) ask({});
+}
+
+/** @param {{back?: boolean}} more whether the question is taken back */
+function ask(more) {
   const { analysis, newest_review } = view.state;
-  send('expert', { analysis_sha256: analysis.sha256, newest_review });
+  if (!sending) send('expert', { analysis_sha256: analysis.sha256, newest_review, ...more });
 }
 
 /** crypto.randomUUID needs a secure context, which http to another machine is not. */
@@ -213,7 +213,7 @@ function accept() {
     toggleHidden();
     return void hold();
   }
-  if (correction.changed) decide('corrected', correction.body());
+  if (correction.changed) correction.save(decide);
   else decide('accepted', view.shown?.review ? { base_review: view.shown.review } : {});
 }
 
@@ -264,7 +264,7 @@ function more(way) {
 }
 
 function visit(url) {
-  if (url) location.assign(url);
+  if (url) go(url);
 }
 
 function wire() {
@@ -290,6 +290,7 @@ function wire() {
   }
   pointer.listen(byId('overlay'), view.overlay, hands);
   keys.listen(keyboard(), isReady);
+  mind(complain);
 }
 
 /** @returns {Record<string, () => void>} what each key does */

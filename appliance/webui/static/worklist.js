@@ -1,6 +1,6 @@
 /** The worklist, kept current without moving what a finger is about to touch. */
 
-import { getJSON, pause, persist } from './api.js';
+import { getJSON, mind, pause, persist } from './api.js';
 import * as drafts from './drafts.js';
 import { listen } from './events.js';
 import './importing.js';
@@ -310,4 +310,5 @@ async function sendPending() {
 close();
 watchEnd();
 listen(hear, tell, take);
+mind((sentence) => say(sentence, 'attention'));
 sendPending();

@@ -8,13 +8,15 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless
 
 from appliance.cine import open_cine
-from appliance.sync.scrub import Refused, most_text_like, scrub, text_like_pixels
+from appliance.scrub import Refused, most_text_like, scrub, text_like_pixels
 from tests.phantom import cine_loop, small_loop
 
 
 def scrubbed(path):
     with open_cine(path) as cine:
-        return scrub(cine)
+        result = scrub(cine)
+    result.must_be_sure()
+    return result
 
 
 def pictures(result, rows, columns):

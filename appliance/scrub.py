@@ -5,11 +5,13 @@ without loss. Nothing of the original encoding survives: no fragment, no applica
 thumbnail, no private bulk.
 
 Text inside the fan can't be blanked without spoiling the picture, so a loop that shows any is
-refused. It gives itself away where the tissue behind it moves: thin strokes that stay brighter
-than all around them in every frame of a stretch, and change far less than their surroundings.
-Letters darker than the tissue, or shown for a few frames only, are not looked for.
+refused until a person has looked at what would leave. Text gives itself away where the tissue
+behind it moves: thin strokes that stay brighter than all around them in every frame of a stretch,
+and change far less than their surroundings; or strokes, bright or dark, that do not change at all.
+What is shown for a few frames only is not looked for.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -32,10 +34,17 @@ _ABOVE_TEXTURE = 3.0  # times what 95 % of the fan's own fine texture reaches
 _STEADIER = 0.5  # of the mean change around a stroke
 _NOISE = 4.0  # grey levels by which what stands still may seem to move
 _AROUND = 31  # pixels: size of those surroundings
+_FROZEN = 1.0  # grey levels: what is drawn over the picture varies less, whatever moves beneath
+_MOVING = 4.5  # grey levels its surroundings change at least, to tell it from still tissue
+_FROZEN_STROKE, _FROZEN_GAP = 30, 45  # grey levels above, or below, what is around it
+_SATURATED = 250  # speckle that is always white stands still, too
 _MARGIN = 5  # pixels at the fan's edge, where blanking itself makes a step
 _MOST = 9  # such pixels in a small fan; a name of eight letters 5 pixels high shows twice as many
 _MOST_SHARE = 1 / 8000  # of a large fan, where letters are larger too
+_SHOWN = 6  # frames in an overview
 _LARGEST = 1 << 30  # bytes of encoded frames, held in memory
+_FAN_IN_DOUBT = "it isn't certain where the ultrasound fan ends and text may begin"
+_TEXT_IN_DOUBT = "there may be text inside the ultrasound fan"
 
 
 class Refused(DeliveryError):
@@ -49,16 +58,35 @@ class Refused(DeliveryError):
 class Scrubbed:
     """A loop's frames as RLE Lossless fragments (PS3.5 annex G), one a frame, and their fan.
 
-    `damaged` are the frames, from 0, that can't be decoded: they are black.
+    Attributes
+    ----------
+    damaged
+        Frames, from 0, that can't be decoded: they are black.
+    doubts
+        Why nothing of it may leave unless a person has looked at it; empty when nothing is unsure.
     """
 
     fragments: tuple[bytes, ...]
     sector: Sector
     damaged: tuple[int, ...]
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def sha256(self) -> str:
+        """Of all fragments: names exactly the pixels that a person has looked at."""
+        digest = hashlib.sha256()
+        for fragment in self.fragments:
+            digest.update(hashlib.sha256(fragment).digest())
+        return digest.hexdigest()
+
+    def must_be_sure(self) -> None:
+        """Raise Refused with the first doubt, when there is any."""
+        if self.doubts:
+            raise Refused(self.doubts[0])
 
 
 def scrub(cine: Cine) -> Scrubbed:
-    """Return a loop's frames with nothing but the fan in them.
+    """Return a loop's frames with nothing but the fan in them, and what is in doubt about them.
 
     Parameters
     ----------
@@ -68,12 +96,13 @@ def scrub(cine: Cine) -> Scrubbed:
     Raises
     ------
     Refused
-        When it isn't a grey loop, the fan isn't certain, or there may be text inside it.
+        When it isn't a grey loop, has no fan, or can't be decoded: nothing could leave of it,
+        whoever looked.
     """
-    sector = certain_sector(cine)
+    sector = the_sector(cine)
     fragments: list[bytes] = []
     damaged: list[int] = []
-    black = np.zeros(sector.fan.shape, np.uint8)
+    black, text = np.zeros(sector.fan.shape, np.uint8), False
     for indexes in _stretches(cine.frames):
         watch = _Watch(sector.fan)
         for index in indexes:
@@ -83,27 +112,25 @@ def scrub(cine: Cine) -> Scrubbed:
             else:
                 watch.see(grey)
             fragments.append(_rle(sector.fan * grey if grey is not None else black))
-        if watch.strokes() > most_text_like(sector.fan):
-            raise Refused("there may be text inside the ultrasound fan")
+        text = text or watch.strokes() > most_text_like(sector.fan)
         if sum(map(len, fragments)) > _LARGEST:
             raise Refused("the loop is too large to be sent")
     if len(damaged) == cine.frames:
         raise Refused("none of its frames can be decoded")
-    return Scrubbed(tuple(fragments), sector, tuple(damaged))
+    found = ((_FAN_IN_DOUBT, not sector.certain), (_TEXT_IN_DOUBT, text))
+    doubts = tuple(why for why, is_so in found if is_so)
+    return Scrubbed(tuple(fragments), sector, tuple(damaged), doubts)
 
 
-def certain_sector(cine: Cine) -> Sector:
-    """Return the fan of a loop, or raise Refused when there is any doubt about it."""
+def the_sector(cine: Cine) -> Sector:
+    """Return the fan of a loop, or raise Refused when it can have none."""
     reason = cine.refusal()
     if reason is not None:
         raise Refused(f"it isn't a grey cine loop ({reason.rstrip('.')})")
     try:
-        sector = find_sector(cine)
+        return find_sector(cine)
     except SectorError as error:
         raise Refused(error.subject) from None
-    if not sector.certain:
-        raise Refused("it isn't certain where the ultrasound fan ends and text may begin")
-    return sector
 
 
 def most_text_like(fan: Mask) -> int:
@@ -123,10 +150,9 @@ def text_like_pixels(frames: Sequence[Grey], fan: Mask) -> int:
 
     Notes
     -----
-    A stroke is what a morphological opening of the darkest value over time takes away. In the real
-    loops at hand up to 3 pixels pass, and over 100 once a name of eight letters is written across;
-    a logo at the edge of one fan gives over 40. Where a loop's own speckle stands still for long (a
-    drawn heart's), only text well above that speckle is found.
+    A stroke is what a morphological opening of the darkest value over time takes away, or a closing
+    of the brightest. In the real loops at hand up to 3 pixels pass, and over 100 once a name of
+    eight letters is written across; a logo at the edge of one fan gives over 40.
     """
     watch = _Watch(fan)
     for grey in frames:
@@ -135,12 +161,13 @@ def text_like_pixels(frames: Sequence[Grey], fan: Mask) -> int:
 
 
 class _Watch:
-    """Per pixel over a stretch of frames: the darkest value, and sums for its spread."""
+    """Per pixel over a stretch of frames: darkest and brightest value, and sums for its spread."""
 
     def __init__(self, fan: Mask) -> None:
         self._fan = fan
         self._count = 0
         self._darkest = np.full(fan.shape, 255, np.uint8)
+        self._brightest = np.zeros(fan.shape, np.uint8)
         self._sum = np.zeros(fan.shape, np.float64)
         self._squares = np.zeros(fan.shape, np.float64)
 
@@ -148,6 +175,7 @@ class _Watch:
         """Take one frame into account."""
         self._count += 1
         np.minimum(self._darkest, grey, out=self._darkest)
+        np.maximum(self._brightest, grey, out=self._brightest)
         value = grey.astype(np.float64)
         self._sum += value
         self._squares += value * value
@@ -161,6 +189,7 @@ class _Watch:
         size = max(_STROKE, int(self._fan.shape[0] * _STROKE_SHARE)) | 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
         above = cv2.morphologyEx(self._darkest, cv2.MORPH_TOPHAT, kernel)
+        below = cv2.morphologyEx(self._brightest, cv2.MORPH_BLACKHAT, kernel)
         margin = np.ones((_MARGIN, _MARGIN), np.uint8)
         inside = cv2.erode(self._fan.astype(np.uint8), margin) > 0
         if not inside.any():
@@ -168,7 +197,11 @@ class _Watch:
         texture = float(np.percentile(above[inside], 95))
         bright = above >= max(_BRIGHTER, _ABOVE_TEXTURE * texture)
         spread = self._spread()
-        return int((bright & inside & (spread <= _STEADIER * self._around(spread))).sum())
+        around = self._around(spread)
+        steady = bright & (spread <= _STEADIER * around)
+        stroke = (above >= _FROZEN_STROKE) & (self._darkest < _SATURATED)
+        drawn = (stroke | (below >= _FROZEN_GAP)) & (spread <= _FROZEN) & (around >= _MOVING)
+        return int((inside & (steady | drawn)).sum())
 
     def _spread(self) -> npt.NDArray[np.float32]:
         mean = self._sum / self._count
@@ -184,6 +217,43 @@ class _Watch:
         summed = cv2.boxFilter(spread * inside, -1, size)
         share = np.maximum(cv2.boxFilter(inside, -1, size), 1e-3)
         return np.asarray(np.maximum(summed / share, _NOISE), np.float32)
+
+
+def overview(scrubbed: Scrubbed) -> bytes:
+    """Return a PNG of what would leave, for a person who looks for names.
+
+    The darkest and the brightest value of each pixel over all frames, then six frames of the loop:
+    what stands still shows in the first, what is there for one frame only in the second.
+    """
+    import cv2  # late: only corrections need it
+
+    shape = scrubbed.sector.fan.shape
+    darkest, brightest = np.full(shape, 255, np.uint8), np.zeros(shape, np.uint8)
+    count = len(scrubbed.fragments)
+    shown = {round(place * (count - 1) / (_SHOWN - 1)) for place in range(_SHOWN)}
+    frames = []
+    for index, fragment in enumerate(scrubbed.fragments):
+        grey = _unrle(fragment, shape)
+        if index not in scrubbed.damaged:
+            np.minimum(darkest, grey, out=darkest)
+            np.maximum(brightest, grey, out=brightest)
+        if index in shown:
+            frames.append(grey)
+    pictures = [darkest, brightest, *frames]
+    pictures += [np.zeros(shape, np.uint8)] * (len(pictures) % 2)
+    rows = [np.hstack(pictures[place : place + 2]) for place in range(0, len(pictures), 2)]
+    done, encoded = cv2.imencode(".png", np.vstack(rows))
+    assert done
+    return encoded.tobytes()
+
+
+def _unrle(fragment: bytes, shape: tuple[int, ...]) -> Grey:
+    from rle.utils import decode_pixel_data  # late: only corrections need it
+
+    rows, columns = shape
+    size = {"rows": rows, "columns": columns, "bits_allocated": 8, "rle_segment_order": "<"}
+    decoded = decode_pixel_data(fragment, None, 2, **size)
+    return np.frombuffer(bytes(decoded), np.uint8).reshape(shape)
 
 
 def _stretches(frames: int) -> Iterator[range]:

@@ -1,0 +1,15 @@
+"""`echocart rollback`: back to the release before."""
+
+import typer
+
+
+def rollback() -> None:
+    """Go back to the release that was installed before; nothing received since is lost.
+
+    Only where the box was installed as a package. Run again, it goes forward.
+    """
+    from appliance import releases
+
+    before = releases.present("current")
+    now = releases.roll_back()
+    typer.echo(f"{now} is in use; {before} stays for the way forward (`echocart rollback`)")

@@ -1,0 +1,213 @@
+"""Publish models: signed into a repository (TUF) that boxes fetch from, a folder any web server serves.
+
+    python -m models.publish init --repository DIR --keys DIR [--root-keys 3 --threshold 2]
+    python -m models.publish add MODEL --repository DIR --keys DIR --gate gate.json
+    python -m models.publish withdraw NAME --why TEXT --repository DIR --keys DIR
+    python -m models.publish refresh --repository DIR --keys DIR
+    python -m models.publish rotate ROLE --root-key FILE --root-key FILE --repository DIR --keys DIR
+    python -m models.publish list --repository DIR
+
+`init` is the key ceremony: afterwards take each root key to another person and place, and copy
+`metadata/1.root.json` to the boxes. The passphrase is asked for, or in ECHOCART_KEY_PASSPHRASE.
+"""
+
+import argparse
+import io
+import json
+import os
+import sys
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from appliance import __version__, bundle
+from appliance.engine.onnxruntime import OnnxRuntime
+from appliance.engine.parity import resized
+from appliance.errors import ApplianceError, ManifestError
+from appliance.manifest import Manifest
+from appliance.model_store import must_fit, name_of
+from models import signing
+from models.evaluate import chosen
+from models.repository import WITHDRAWN, Repository
+
+_PUBLISH = "publish a model"
+_THREADS = 2
+_BESIDE = ("README.md", "lineage.json")
+
+
+def pack(manifest: Manifest, gate: dict[str, Any], minimum_appliance: str, path: Path) -> None:
+    """Write a bundle: the model, its papers, and what it draws on the golden frames.
+
+    Parameters
+    ----------
+    manifest
+        The model.
+    gate
+        Report of `models.evaluate --gate`.
+    minimum_appliance
+        Oldest release of the box that may run it.
+    path
+        Written.
+
+    Raises
+    ------
+    ManifestError
+        When a box couldn't take the model, or its gate isn't of this model or didn't let it pass.
+    """
+    must_fit(manifest)
+    _must_have_passed(manifest, gate)
+    about = bundle.About(
+        minimum_appliance=minimum_appliance,
+        published_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        gate=gate,
+    )
+    reference = OnnxRuntime(manifest, "f32", _THREADS)
+    with tarfile.open(path, "w:", format=tarfile.USTAR_FORMAT) as tar:
+        _add(tar, bundle.ABOUT, about.model_dump_json(indent=1).encode())
+        names = ["manifest.json", *sorted(manifest.files)]
+        names += [name for name in _BESIDE if (manifest.folder / name).is_file()]
+        for name in names:
+            _add(tar, name, (manifest.folder / name).read_bytes())
+        for number, frame in enumerate(resized(manifest)):
+            labels = reference.infer(frame).labels
+            for suffix, picture in ((bundle.FRAME, frame), (bundle.LABELS, labels)):
+                data = cv2.imencode(".png", picture)[1].tobytes()
+                _add(tar, f"{bundle.GOLDEN}/{number:02}{suffix}", data)
+
+
+def _must_have_passed(manifest: Manifest, gate: dict[str, Any]) -> None:
+    hint = "Run models.evaluate --gate, and give its gate.json."
+    full = next(variant for variant in manifest.variants if variant.precision == "f32")
+    if gate.get("candidate", {}).get("sha256") != full.sha256:
+        raise ManifestError(_PUBLISH, f"the gate's report isn't of {name_of(manifest)}", hint)
+    if gate.get("passed") is not True:
+        raise ManifestError(_PUBLISH, f"{name_of(manifest)} did not pass its gate", hint)
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    """The same model gives the same tar, whoever packs it."""
+    item = tarfile.TarInfo(name)
+    item.size = len(data)
+    tar.addfile(item, io.BytesIO(data))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        _COMMANDS[options.command](options)
+    except ApplianceError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except (OSError, json.JSONDecodeError) as error:
+        print(f"{_PUBLISH}: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _init(options: argparse.Namespace) -> None:
+    secret = signing.passphrase(again=True)
+    roots = [f"root-{number}" for number in range(1, options.root_keys + 1)]
+    made = signing.make(options.keys, [*roots, *signing.ONLINE], secret)
+    repository = Repository(options.repository)
+    repository.create([made[name] for name in roots], options.threshold, made)
+    print(f"{options.repository} is begun; {options.threshold} of {options.root_keys} root keys")
+    print(
+        f"Take {', '.join(f'{name}.pem' for name in roots)} out of {options.keys}, each to another place."
+    )
+    print(f"Each box needs {options.repository / 'metadata' / '1.root.json'} as updates.root.")
+
+
+def _publish(options: argparse.Namespace) -> None:
+    manifest = chosen(options.model)
+    gate = json.loads(options.gate.read_text(encoding="utf-8"))
+    online = signing.online(options.keys, signing.passphrase())
+    name = name_of(manifest) + bundle.SUFFIX
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / name
+        pack(manifest, gate, options.minimum_appliance, path)
+        about = {"minimum_appliance": options.minimum_appliance}
+        Repository(options.repository).add(name, path, about, online)
+        print(f"{name} is released, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _withdraw(options: argparse.Namespace) -> None:
+    online = signing.online(options.keys, signing.passphrase())
+    Repository(options.repository).withdraw(options.name + bundle.SUFFIX, options.why, online)
+    print(f"{options.name} is withdrawn")
+
+
+def _refresh(options: argparse.Namespace) -> None:
+    repository = Repository(options.repository)
+    repository.refresh(signing.online(options.keys, signing.passphrase()))
+    print(f"signed again, until {repository.expires():%Y-%m-%d}")
+
+
+def _rotate(options: argparse.Namespace) -> None:
+    secret = signing.passphrase()
+    roots = [signing.load(path, secret) for path in options.root_key]
+    fresh_name, old_name = f"{options.role}.new", f"{options.role}.{os.getpid()}.old"
+    fresh = signing.make(options.keys, [fresh_name], secret)[fresh_name]
+    repository = Repository(options.repository)
+    try:
+        repository.rotate(options.role, fresh, roots)
+    except ApplianceError:
+        (options.keys / f"{fresh_name}.pem").unlink()
+        raise
+    mine = options.keys / f"{options.role}.pem"
+    if mine.exists():
+        mine.rename(options.keys / f"{old_name}.pem")
+    (options.keys / f"{fresh_name}.pem").rename(mine)
+    repository.refresh(signing.online(options.keys, secret))
+    print(f"another key signs for {options.role} now")
+
+
+def _list(options: argparse.Namespace) -> None:
+    repository = Repository(options.repository)
+    for name, target in sorted(repository.released().items()):
+        why = target.unrecognized_fields.get("custom", {}).get(WITHDRAWN)
+        print(f"{name}  {target.length / 1e6:.1f} MB{f'  withdrawn: {why}' if why else ''}")
+    print(f"signed until {repository.expires():%Y-%m-%d}")
+
+
+_COMMANDS = {
+    "init": _init,
+    "add": _publish,
+    "withdraw": _withdraw,
+    "refresh": _refresh,
+    "rotate": _rotate,
+    "list": _list,
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m models.publish",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    made = {name: commands.add_parser(name) for name in _COMMANDS}
+    for name, command in made.items():
+        command.add_argument("--repository", type=Path, required=True)
+        if name != "list":
+            command.add_argument("--keys", type=Path, required=True, help="folder of the PEM files")
+    made["init"].add_argument("--root-keys", type=int, default=3)
+    made["init"].add_argument("--threshold", type=int, default=2, help="root keys that must sign")
+    made["add"].add_argument("model", help="its folder, or the name of a release here")
+    made["add"].add_argument("--gate", type=Path, required=True, help="of models.evaluate --gate")
+    made["add"].add_argument("--minimum-appliance", default=__version__.split("+")[0])
+    made["withdraw"].add_argument("name", help="NAME-VERSION")
+    made["withdraw"].add_argument("--why", required=True, help="boxes show it")
+    made["rotate"].add_argument("role", choices=signing.ONLINE)
+    made["rotate"].add_argument("--root-key", type=Path, action="append", required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,89 @@
+"""`python -m models.publish`: the ceremony, a release, its end; and what it must refuse."""
+
+import json
+
+import pytest
+
+from appliance.manifest import current_model
+from models import publish, signing
+
+pytestmark = pytest.mark.models
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv(signing.PASSPHRASE, "a long passphrase")
+    return tmp_path
+
+
+@pytest.fixture
+def typed(place, capsys):
+    def run(command, *words):
+        where = ["--repository", str(place / "repository")]
+        keys = [] if command == "list" else ["--keys", str(place / "keys")]
+        status = publish.main([command, *words, *where, *keys])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return run
+
+
+def gate(place, **values):
+    full = next(v for v in current_model().variants if v.precision == "f32")
+    path = place / "gate.json"
+    path.write_text(json.dumps({"candidate": {"sha256": full.sha256}, "passed": True, **values}))
+    return str(path)
+
+
+def test_from_the_ceremony_to_a_withdrawn_release_and_a_new_key(place, typed):
+    assert typed("init")[0] == 0
+    keys = sorted(path.name for path in (place / "keys").iterdir())
+    assert keys == [
+        f"{name}.pem" for name in sorted(["root-1", "root-2", "root-3", *signing.ONLINE])
+    ]
+    assert {path.stat().st_mode & 0o777 for path in (place / "keys").iterdir()} == {0o600}
+    assert b"ENCRYPTED" in (place / "keys" / "root-1.pem").read_bytes()
+    assert typed("add", "", "--gate", gate(place))[0] == 0
+    assert "first-network-1.0.0.tar" in typed("list")[1]
+    assert typed("withdraw", "first-network-1.0.0", "--why", "too small atria")[0] == 0
+    assert "withdrawn: too small atria" in typed("list")[1]
+    roots = [word for n in (1, 3) for word in ("--root-key", str(place / "keys" / f"root-{n}.pem"))]
+    assert typed("rotate", "timestamp", *roots)[0] == 0
+    assert typed("refresh")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"passed": False}, "did not pass its gate"),
+        ({"candidate": {"sha256": "0" * 64}}, "isn't of first-network-1.0.0"),
+        ({"candidate": {}}, "isn't of first-network-1.0.0"),
+    ],
+)
+def test_no_release_without_its_own_passed_gate(place, typed, values, why):
+    typed("init")
+    status, said = typed("add", "", "--gate", gate(place, **values))
+    assert (status, why in said) == (1, True)
+    assert "first-network" not in typed("list")[1]
+
+
+def test_keys_in_use_are_never_overwritten_nor_opened_by_another_passphrase(
+    place, typed, monkeypatch
+):
+    typed("init")
+    status, said = typed("init")
+    assert (status, "is there already" in said) == (1, True)
+    monkeypatch.setenv(signing.PASSPHRASE, "another passphrase")
+    status, said = typed("refresh")
+    assert (status, "can't be opened with this passphrase" in said) == (1, True)
+    monkeypatch.setenv(signing.PASSPHRASE, "short")
+    assert typed("init")[0] == 1
+
+
+def test_one_root_key_rotates_nothing(place, typed):
+    typed("init")
+    before = (place / "keys" / "targets.pem").read_bytes()
+    status, said = typed("rotate", "targets", "--root-key", str(place / "keys" / "root-1.pem"))
+    assert (status, "2 must" in said) == (1, True)
+    assert (place / "keys" / "targets.pem").read_bytes() == before
+    assert typed("refresh")[0] == 0

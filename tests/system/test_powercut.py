@@ -1,0 +1,20 @@
+"""Ten power cuts while the box works, and what is there afterwards (docs/reliability.md)."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system import machine, powercut
+
+CUTS = 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)  # without KVM, a boot takes minutes
+def test_what_was_confirmed_survives_the_power_being_cut(tmp_path: Path):
+    machine.must_be_possible("qemu-system-x86_64", "mke2fs")
+    outcome = powercut.cut_power(tmp_path, CUTS, seed=int(time.time()))
+    assert outcome.lost == []
+    assert outcome.objects > CUTS
+    powercut.write_down(outcome)
