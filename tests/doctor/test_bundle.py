@@ -12,7 +12,7 @@ from tests.upkeep.material import Kept
 # One for each place that a patient's data can get to; each is a word that the program also knows,
 # or digits: what an allow-list of words alone would let through.
 CANARIES = {
-    "patient_id": "471",
+    "patient_id": "4711808193",
     "patient_name": "May^Young^Stone",
     "patient_birth_date": "19610402",
     "series_description": "Quixotic Lv",
@@ -36,7 +36,7 @@ def box(tmp_path: Path) -> Kept:
     changes = ", ".join(f"{name} = :{name}" for name in CANARIES)
     box.ledger.db.conn.execute(f"UPDATE instance SET {changes} WHERE seq = 1", CANARIES)
     box.ledger.db.conn.execute(
-        "UPDATE outbox SET problem = 'the PACS says: Quixotic May 471', tries = 3"
+        "UPDATE outbox SET problem = 'the PACS says: Quixotic May 4711808193', tries = 3"
     )
     box.ledger.db.conn.execute(
         "INSERT INTO draft (seq, reviewer, analysis_sha256, content, at)"
