@@ -5,7 +5,6 @@ timestamp that nobody shows an old state. Whoever looks on while a release is wr
 state before or after: the timestamp comes last.
 """
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -24,6 +23,7 @@ from tuf.api.metadata import (
 from tuf.api.serialization import DeserializationError
 
 from appliance.errors import ApplianceError
+from models.corrections import write_whole
 from models.signing import ONLINE
 
 LIFETIMES = {
@@ -113,7 +113,7 @@ class Repository:
         if known and known.hashes != target.hashes:
             raise RepositoryError(_OPERATION, f"{name} was released", "Take another version.")
         place = self._targets / f"{target.hashes['sha256']}.{name}"
-        _whole(place, bundle.read_bytes())
+        write_whole(place, bundle.read_bytes())
         targets.targets[name] = target
         self._bump(targets, online)
 
@@ -198,7 +198,7 @@ class Repository:
         signed = Metadata(role)
         for signer in signers:
             signed.sign(signer, append=True)
-        _whole(self._metadata / name, signed.to_bytes())
+        write_whole(self._metadata / name, signed.to_bytes())
 
     def _newest(self, role: type[_Role]) -> _Role:
         name = "timestamp.json" if role is Timestamp else f"*.{role.type}.json"
@@ -214,13 +214,3 @@ class Repository:
 def _version(path: Path) -> int:
     number = path.name.partition(".")[0]
     return int(number) if number.isdigit() else 0
-
-
-def _whole(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(path)
