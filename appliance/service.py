@@ -4,6 +4,7 @@ import argparse
 import fcntl
 import logging
 import os
+import select
 import signal
 import sqlite3
 import sys
@@ -24,22 +25,38 @@ _CHECKPOINT_S = 30.0  # the WAL grows by about 4 MB a minute in a busy clinic
 
 
 class Stop:
-    """Tells a service to end: set by SIGTERM or SIGINT."""
+    """Tells a service to end: set by SIGTERM or SIGINT.
+
+    A pipe rather than `threading.Event`: a signal may interrupt the main thread while it holds
+    the event's lock, and a handler that then sets the event waits for itself, for ever.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._heard, self._told = os.pipe()
+        os.set_blocking(self._told, False)
+        self._is_set = False
+
+    def __del__(self) -> None:
+        os.close(self._heard)
+        os.close(self._told)
 
     def set(self) -> None:
-        """Ask the service to stop."""
-        self._event.set()
+        """Ask the service to stop; safe in a signal's handler."""
+        if not self._is_set:
+            self._is_set = True
+            os.write(self._told, b"\0")  # never read: everybody who waits sees it
 
     def is_set(self) -> bool:
         """Tell whether the service was asked to stop."""
-        return self._event.is_set()
+        return self._is_set
 
     def wait(self, seconds: float) -> bool:
         """Sleep for some seconds; True as soon as the service must stop."""
-        return self._event.wait(seconds)
+        if not self._is_set:
+            waiting = select.poll()
+            waiting.register(self._heard, select.POLLIN)
+            waiting.poll(1000 * seconds)
+        return self._is_set
 
 
 def ready(text: str) -> None:

@@ -118,6 +118,8 @@ class Box:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        for process in self.processes.values():
+            process.terminate()  # all at once: each takes a second or two
         for name in list(self.processes):
             self.stop(name)
         self.ledger.close()

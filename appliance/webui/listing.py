@@ -137,7 +137,9 @@ class Listing:
 
     def _refresh(self, version: int) -> None:
         if self._version < 0:
-            self._studies = self._made(worklist.loops(self._ledger, limit=self._newest))
+            # What a page knew of an earlier process can't be told from what came since.
+            first = self._made(worklist.loops(self._ledger, limit=self._newest))
+            self._studies = {key: replace(study, at=version) for key, study in first.items()}
             return
         changed = self._made(worklist.changed(self._ledger, self._version, self._newest))
         floor = worklist.floor(self._ledger, self._newest)

@@ -9,6 +9,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     StorageState,
+    expect,
 )
 
 from tests.box import Box
@@ -18,6 +19,9 @@ from tests.webui.conftest import arrive, box, page
 __all__ = ["arrive", "box", "page"]
 
 Open = Callable[..., Page]
+
+
+expect.set_options(timeout=20_000)  # ms; five seconds pass by on a loaded machine
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +47,7 @@ def open_page(browser: Browser, box: Box, signed_in: StorageState) -> Iterator[O
         # told by the browser, not by the page.
         cut = (
             *("INTERNET_DISCONNECTED", "CONNECTION_REFUSED", "CONNECTION_RESET"),
+            *("SOCKET_NOT_CONNECTED", "EMPTY_RESPONSE"),
             *("INCOMPLETE_CHUNKED_ENCODING", "CONTENT_LENGTH_MISMATCH"),
         )
         refused = ("status of 409 ", "status of 422 ", "status of 429 ")

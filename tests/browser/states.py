@@ -40,6 +40,7 @@ class Stage:
         new = Box(self.root / "new", services=("webui",), people=(), webui=self.webui)
         with Box(self.root / "box", webui=self.webui) as self.box, new as self.new:
             reviewbox.enrol(self.box, "AD", "admin")
+            reviewbox.enrol(self.box, "EX", "expert")
             self._fill()
             yield self
 
@@ -123,6 +124,7 @@ def every(stage: Stage, browser: Browser, size: Size, headers: dict[str, str]) -
         yield from _correct(stage, tab)
         yield from _loops_that_need_something(stage, tab)
         yield from _own_pages(tab)
+        yield from _expert(tablet(stage.box))
         yield from _people(tablet(stage.box))
         yield from _offline(stage, tab)
     finally:
@@ -255,6 +257,15 @@ def _own_pages(tab: Page) -> Iterator[State]:
     yield "not-here", tab
     tab.goto("/people")
     yield "not-for-this-role", tab
+
+
+def _expert(tab: Page) -> Iterator[State]:
+    tab.goto("/")
+    hand.enter_pin(tab, "EX")
+    tab.wait_for_selector(".loop")
+    tab.get_by_role("link", name="Most to learn").click()
+    tab.wait_for_url("**/learn")
+    yield "learn", tab
 
 
 def _people(tab: Page) -> Iterator[State]:

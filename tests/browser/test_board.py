@@ -18,6 +18,7 @@ from tests.browser import hand
 from tests.browser.test_access import violations
 from tests.scp.objects import write_object
 from tests.webui import reviewbox
+from tests.webui.keptback import kept_back
 
 SIZES = pytest.mark.parametrize("size", [(1280, 800), (768, 1024)])
 
@@ -168,3 +169,26 @@ def test_nothing_of_a_patient_and_no_log_line_is_on_it(board: Any) -> None:
     text = board("BT").content()
     for secret in ("CANARY", "T00:", "Z:", "(0x"):  # times are said as people say them
         assert secret not in text, secret
+
+
+@SIZES
+def test_a_correction_that_is_kept_back_is_looked_at_and_axe_finds_nothing(
+    board: Any, tended: Box, artefacts: Path, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    seq = kept_back(tended, tmp_path, "usb")
+    tab = board("AD", size)
+    tab.get_by_role("link", name="Corrections kept back").tap()
+    expect(tab.locator("#waiting")).to_contain_text("there may be text inside")
+    assert violations(tab) == []
+    tab.get_by_role("link", name=f"Look at loop {seq}").tap()
+    picture = tab.locator("img.overview")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
+    tab.screenshot(path=artefacts / f"kept-back-{size[0]}.png", full_page=True)
+    assert violations(tab) == []
+    assert not tab.evaluate("() => document.documentElement.scrollWidth > innerWidth")
+    tab.get_by_role("button", name="Keep it here").tap()
+    expect(tab.locator("#waiting")).to_contain_text("None waits for a look.")
+    tab.locator("#kept summary").tap()
+    expect(tab.locator("#kept")).to_contain_text(f"Loop {seq}")
+    assert violations(tab) == []

@@ -174,6 +174,16 @@ def test_the_list_outlives_a_restart_of_the_service(
     expect(tab.locator("#link")).to_be_empty()
 
 
+def test_a_loop_that_nothing_stands_out_in_comes_to_a_list_that_asks(
+    open_page: Open, arrive: Arrive
+) -> None:
+    tab = open_page("/sign-in")
+    tab.context.route("**/api/events", lambda route: route.abort("internetdisconnected"))
+    tab.goto("/")
+    row = arrive(frames=1)
+    expect(tile(tab, row)).to_be_visible()
+
+
 def test_dropped_files_are_imported_and_each_says_what_became_of_it(
     box: Box, open_page: Open, tmp_path: Path
 ) -> None:

@@ -289,7 +289,7 @@ def test_a_purged_object_is_said_to_be_in_the_archive(web: Web, tmp_path: Path) 
     loop = cine_loop(
         seed=70, frames=2, rows=90, columns=120, elements={"StudyInstanceUID": "1.2.70"}
     )
-    incoming = loop.write(web.box.spool.incoming / "purged.dcm")
+    incoming = loop.write(web.box.spool.root / "purged.dcm")  # `incoming` is swept
     adopted = web.box.spool.adopt(incoming)
     incoming.unlink()
     dataset, ledger = loop.dataset, web.box.ledger

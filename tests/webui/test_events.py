@@ -64,6 +64,25 @@ def test_a_change_is_told_with_what_a_page_needs_to_show_it(page: Page, arrive: 
     assert part["counts"]["all"] == page.get("/api/studies")["counts"]["all"]
 
 
+def test_what_came_before_the_first_question_after_a_restart_is_not_left_out(
+    box: Box, page: Page, arrive: Arrive
+) -> None:
+    page.get("/api/studies")
+    box.stop("webui")
+    box.start("webui")
+    with stream(page) as answer:  # as a page that stayed open: it asks for nothing else
+        before = next(versions(answer))
+        seq = arrive(frames=1)["seq"]
+        for line in answer:
+            if line.startswith(b"data: {"):
+                part = json.loads(line[6:])
+                assert part["since"] == before
+                assert any(seq in row["loops"] for row in part["studies"])
+                break
+            if line.startswith(b"data: ") and int(line[6:]) > before:
+                break  # told the version alone: the page then asks for everything
+
+
 def test_one_user_has_so_many_streams_and_gets_them_back(box: Box) -> None:
     page = Page(box, "MS")
     with ExitStack() as opened:

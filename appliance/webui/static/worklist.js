@@ -123,7 +123,7 @@ function announce() {
 /** Learn what has changed of the rows on the page, and fetch only that. */
 async function refresh() {
   const until = after ? rows().at(-1)?.dataset.cursor : '';
-  const part = await ask({ rows: 'none', ...(until ? { until } : after ? {} : { until: '1-0' }) });
+  const part = await ask({ rows: 'none', ...(until ? { until } : after ? {} : { until: '2-0' }) });
   const standing = new Map(rows().map((row) => [row.dataset.key, row]));
   for (const row of waiting ?? []) standing.set(row.dataset.key, row);
   const isKnown = ({ key, digest }) => standing.get(key)?.dataset.digest === digest;
