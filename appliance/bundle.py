@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from appliance import __version__
 from appliance.errors import ManifestError
 from appliance.manifest import Manifest, load_manifest
+from appliance.shadowing import Thresholds
 
+VERSION_OR_NONE = r"^(\d+\.\d+\.\d+)?$"
 ABOUT = "bundle.json"
 GOLDEN = "golden"
 FRAME, LABELS = ".frame.png", ".labels.png"  # of one golden frame, uint8 grey [rows, columns] each
@@ -39,6 +41,10 @@ class About(BaseModel):
     )
     published_at: str = Field(description="UTC, ISO 8601")
     gate: dict[str, Any] = Field(description="report of models.evaluate --gate")
+    shadow: Thresholds = Field(default=Thresholds(), description="what it must reach in the shadow")
+    floor: str = Field(
+        default="", pattern=VERSION_OR_NONE, description="oldest version of its name to go back to"
+    )
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,11 @@ class Bundle:
         """Yield the files of each golden frame and of its expected label map."""
         for frame in sorted((self.folder / GOLDEN).glob(f"*{FRAME}")):
             yield frame, frame.with_name(frame.name.replace(FRAME, LABELS))
+
+
+def unpacked(state_dir: Path, name: str) -> Path:
+    """Return where a fetched bundle lies unpacked."""
+    return state_dir / "updates" / name
 
 
 def version(text: str) -> tuple[int, ...]:
@@ -101,19 +112,30 @@ def opened(folder: Path) -> Bundle:
     ManifestError
         As `unpack` does.
     """
-    try:
-        about = About.model_validate(json.loads((folder / ABOUT).read_bytes()))
-    except (OSError, ValueError, ValidationError) as error:
-        raise ManifestError(_TAKE, f"its {ABOUT} can't be read", _AGAIN) from error
-    if version(about.minimum_appliance) > version(__version__):
-        what = f"it needs Echocart {about.minimum_appliance}, this is {__version__}"
+    about_it = about(folder)
+    if version(about_it.minimum_appliance) > version(__version__):
+        what = f"it needs Echocart {about_it.minimum_appliance}, this is {__version__}"
         raise ManifestError(_TAKE, what, "Update the box first.")
-    bundle = Bundle(folder, load_manifest(folder), about)
+    bundle = Bundle(folder, load_manifest(folder), about_it)
     if not (pairs := list(bundle.golden())):
         raise ManifestError(_TAKE, "it has no golden frames", _AGAIN)
     for labels in (labels for _, labels in pairs if not labels.is_file()):
         raise ManifestError(_TAKE, f"{labels.name} is missing", _AGAIN)
     return bundle
+
+
+def about(folder: Path) -> About:
+    """Return what the makers say of a bundle that lies unpacked in a folder.
+
+    Raises
+    ------
+    ManifestError
+        When it can't be read.
+    """
+    try:
+        return About.model_validate(json.loads((folder / ABOUT).read_bytes()))
+    except (OSError, ValueError, ValidationError) as error:
+        raise ManifestError(_TAKE, f"its {ABOUT} can't be read", _AGAIN) from error
 
 
 def _extract(tar: tarfile.TarFile, into: Path) -> None:

@@ -6,7 +6,7 @@ names a patient, an object, a machine or a person.
 
 import statistics
 import time
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -15,6 +15,7 @@ from appliance import deliveries, space, tls
 from appliance.config import Settings
 from appliance.doctor import running
 from appliance.doctor.probe import output
+from appliance.drift import account
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger, analysis, engine_state
 from appliance.spool import Spool
@@ -45,6 +46,7 @@ class Figures:
         self._speed()
         self._deliveries()
         self._certificates()
+        self._drift()
         return generate_latest(self._registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
@@ -117,6 +119,21 @@ class Figures:
             since = datetime.fromisoformat(row["oldest"].replace("Z", "+00:00")) if count else now
             oldest.labels(row["name"]).set(max(0.0, (now - since).total_seconds()))
             paused.labels(row["name"]).set(row["paused"] is not None)
+
+    def _drift(self) -> None:
+        labels = ("model", "feature", "reference")
+        differs = self._gauge(
+            "drift_differs", "Whether a feature differs in the last week", *labels
+        )
+        ratio = self._gauge("drift_distance_ratio", "Distance over the least that counts", *labels)
+        state = engine_state.get(self._ledger)
+        for model in state["models"] if state else ():
+            found = account.state(self._ledger, model["model"], date.today().isoformat())
+            for item in found["features"]:
+                named = (model["model"], item["feature"], item["source"])
+                differs.labels(*named).set(item["differs"])
+                if item["distance"] is not None:
+                    ratio.labels(*named).set(item["distance"] / item["threshold"])
 
     def _certificates(self) -> None:
         end = self._gauge("certificate_expires_timestamp_seconds", "When one expires", "of")

@@ -32,6 +32,7 @@ from appliance.views import OTHER
 _ADD, _REMOVE = "add a model", "remove a model"
 _MANIFEST = "manifest.json"
 _PARTIAL = ".partial-"
+_BESIDE = ("README.md", "reference.json")  # the card; what drift is told against
 _ERRORS_ONLY = 3  # ONNX Runtime's log severity
 _NUMPY = {"uint8": np.uint8, "float32": np.float32}
 
@@ -359,10 +360,10 @@ def _same_or_refused(mine: Manifest | None, theirs: Manifest) -> None:
 
 
 def _copy(manifest: Manifest, partial: Path) -> None:
-    """Copy what the manifest names, and the card beside it; nothing else of the folder."""
+    """Copy what the manifest names, and what lies `_BESIDE` it; nothing else of the folder."""
     partial.mkdir()
     files = {_MANIFEST, *manifest.files}
-    files |= {"README.md"} if (manifest.folder / "README.md").is_file() else set()
+    files |= {name for name in _BESIDE if (manifest.folder / name).is_file()}
     for file in sorted(files):
         shutil.copyfile(manifest.folder / file, partial / file)
         _sync(partial / file)

@@ -18,10 +18,10 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
-from appliance import bundle, model_store
+from appliance import bundle, model_store, promotion
 from appliance.config import Settings
 from appliance.errors import ApplianceError, ManifestError
-from appliance.ledger import Ledger, release, setting
+from appliance.ledger import Ledger, release
 from appliance.service import Stop
 
 log = logging.getLogger("echocart")
@@ -131,11 +131,7 @@ class Updates:
                     _OPERATION, f"{target} is no bundle of a model", "Ask its makers."
                 )
             updater.download_target(file, str(path))
-            unpacked = bundle.unpack(path, self._home / name)
-            if model_store.name_of(unpacked.manifest) != name:
-                what = f"it says it is {model_store.name_of(unpacked.manifest)}"
-                raise ManifestError(_OPERATION, what, "Ask its makers.")
-            model_store.add(self._settings.box.state_dir, unpacked.folder)
+            keep(self._settings, self._ledger, path, name, sha256)
         except (tuf.RepositoryError, tuf.DownloadError) as error:
             raise _why(error, str(self._settings.updates.url)) from error
         except ManifestError as error:
@@ -145,8 +141,6 @@ class Updates:
             return False
         finally:
             path.unlink(missing_ok=True)
-        release.step(self._ledger, name, sha256, "fetched", "")
-        log.info("%s was fetched and is whole", name)
         return True
 
     def _leave(self, name: str, sha256: str, why: str) -> None:
@@ -155,12 +149,39 @@ class Updates:
         if before is None or before["state"] == WITHDRAWN:
             return
         in_force = model_store.resolved(model_store.chosen(self._ledger, self._settings))
+        models: list[str] = []
         if name in in_force:
-            earlier = release.replaced(self._ledger, name)
-            rest = [item or earlier for item in ("" if item == name else item for item in in_force)]
-            setting.choose_models(self._ledger, list(dict.fromkeys(filter(None, rest))), "box")
-        release.step(self._ledger, name, sha256, WITHDRAWN, why)
+            earlier = promotion.falls_back_to(self._ledger, self._settings, name)
+            models = list(dict.fromkeys(earlier if item == name else item for item in in_force))
+        release.step(self._ledger, name, sha256, WITHDRAWN, why, models=models)
         log.warning("%s is withdrawn: %s", name, why)
+
+
+def keep(settings: Settings, ledger: Ledger, path: Path, name: str, sha256: str) -> None:
+    """Unpack a bundle whose signature was verified, and keep its model beside the others.
+
+    Parameters
+    ----------
+    settings, ledger
+        The box's.
+    path
+        The bundle.
+    name, sha256
+        As they were signed.
+
+    Raises
+    ------
+    ManifestError
+        When it is another model, or can't be used on this box.
+    """
+    state_dir = settings.box.state_dir
+    unpacked = bundle.unpack(path, bundle.unpacked(state_dir, name))
+    if model_store.name_of(unpacked.manifest) != name:
+        what = f"it says it is {model_store.name_of(unpacked.manifest)}"
+        raise ManifestError(_OPERATION, what, "Ask its makers.")
+    model_store.add(state_dir, unpacked.folder)
+    release.step(ledger, name, sha256, "fetched", "")
+    log.info("%s was fetched and is whole", name)
 
 
 def watch(settings: Settings, stop: Stop) -> None:
@@ -211,8 +232,3 @@ def _why(error: Exception, url: str) -> UpdateError:
 
 
 _TELL = "Tell those who publish it; the installed model goes on."
-
-
-def unpacked(state_dir: Path, name: str) -> Path:
-    """Return where a fetched bundle lies unpacked."""
-    return state_dir / "updates" / name

@@ -1,5 +1,6 @@
-"""`echocart model fetch|prove|promote|rollback|why` as biomed types them."""
+"""`echocart model fetch|prove|stage|promote|rollback|why` as biomed types them."""
 
+import json
 import shutil
 
 import cv2
@@ -14,7 +15,6 @@ from appliance.config import Engine
 from appliance.engine import rollout
 from appliance.errors import ApplianceError, BackendError
 from appliance.ledger import release
-from appliance.updates import unpacked
 from tests.central import CartBox, Central, packed
 
 
@@ -52,6 +52,11 @@ def test_a_model_is_fetched_proven_promoted_and_taken_back(place, typed):
     assert "fetched: cart-2.0.0, cart-2.1.0" in typed("fetch").output
     assert "there is nothing new" in typed("fetch").output
     assert "cart-2.1.0 is proven: Left ventricle 0.99" in typed("prove", "cart-2.1.0").output
+    assert "cart-2.1.0 is proven" in typed("stage", "cart-2.1.0").output
+    assert "staged already" in typed("stage", "cart-2.1.0").output
+    waits = f"cart-2.1.0 is a candidate in place of {shipped}; it waits: 0 of 50 loops are drawn"
+    assert waits in typed("list").output
+    assert waits in typed("why").output
     assert model_store.chosen(box.ledger, box.settings) == ("",)
     assert typed("promote", "cart-2.1.0").exit_code == 0
     assert model_store.chosen(box.ledger, box.settings) == ("cart-2.1.0",)
@@ -60,6 +65,10 @@ def test_a_model_is_fetched_proven_promoted_and_taken_back(place, typed):
     assert "cart-2.0.0 is older than cart-2.1.0" in str(older.exception)
     assert f"{shipped} draws again" in typed("rollback").output
     assert model_store.chosen(box.ledger, box.settings) == (shipped,)
+    (item,) = (one for one in json.loads(typed("list", "--json").output) if one["place"])
+    assert (item["name"], item["added"], item["state"]) == (shipped, False, "")
+    states = [row["state"] for row in json.loads(typed("why", "cart-2.1.0", "--json").output)]
+    assert states == ["fetched", "staged", "promoted", "taken back"]
     told = typed("why", "cart-2.1.0").output
     assert [word in told for word in ("fetched", "staged", "promoted", "taken back")] == [True] * 4
 
@@ -73,7 +82,7 @@ def test_a_model_that_draws_otherwise_than_its_makers_saw_is_refused(place, type
     _, box = place
     typed("fetch")
     folder = tmp_path / "bundle"
-    shutil.copytree(unpacked(box.settings.box.state_dir, "cart-2.0.0"), folder)
+    shutil.copytree(bundle.unpacked(box.settings.box.state_dir, "cart-2.0.0"), folder)
     found = bundle.opened(folder)
     labels = next(labels for _, labels in found.golden())
     moved = np.roll(cv2.imread(str(labels), cv2.IMREAD_GRAYSCALE), 40, axis=1)

@@ -16,6 +16,7 @@ from appliance.cli import (
     correction,
     destination,
     doctor,
+    drift,
     engine,
     model,
     release,
@@ -55,6 +56,7 @@ app.command("restore")(upkeep.restore)
 app.command("recover")(upkeep.recover)
 app.command("fsck")(upkeep.fsck)
 app.command("doctor")(doctor.doctor)
+app.command("drift")(drift.drift)
 app.command("rollback")(rollback.rollback)
 
 

@@ -23,7 +23,6 @@ app = typer.Typer(
 
 Loop = Annotated[int, typer.Argument(help="the loop's number, as `correction list` shows it")]
 _CODE_DIGITS = 12
-_OPERATION = "look at a correction"
 
 
 @app.command("list")
@@ -35,6 +34,8 @@ def list_refused(config: Config = DEFAULT_CONFIG) -> None:
     for row in rows:
         typer.echo(f"loop {row['seq']}  {row['destination']}  {row['changed_at']}")
         typer.echo(f"  {row['problem']}")
+        if row["kept_by"]:
+            typer.echo(f"  {row['kept_by']} has looked: it stays")
     if not rows:
         typer.echo("none is kept back")
 
@@ -95,18 +96,7 @@ def _box(config: Path) -> "tuple[Settings, Ledger]":
 
 
 def _scrubbed(settings: "Settings", ledger: "Ledger", seq: int) -> "Scrubbed":
-    """Return what would leave of a refused loop."""
-    from appliance.cine import open_cine
-    from appliance.ledger import upstream, worklist
-    from appliance.scrub import scrub
+    from appliance.kept_back import would_leave
     from appliance.spool import Spool
 
-    row = worklist.loop(ledger, seq)
-    if row is None or not upstream.refused(ledger, seq):
-        hint = "`echocart correction list` shows those that are kept back."
-        raise ApplianceError(_OPERATION, f"no correction of loop {seq} is kept back", hint)
-    if row["purged_at"]:
-        hint = "Send the loop again from the machine, and decide anew."
-        raise ApplianceError(_OPERATION, "the loop was removed to make room", hint)
-    with open_cine(Spool(settings.box.state_dir).object_path(row["sha256"])) as cine:
-        return scrub(cine)
+    return would_leave(ledger, Spool(settings.box.state_dir), seq)

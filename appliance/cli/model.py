@@ -1,14 +1,19 @@
 """`echocart model`: the models of the box."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from appliance.cli.common import DEFAULT_CONFIG, Config, person
 
+if TYPE_CHECKING:
+    from appliance.ledger.connection import Row
+    from appliance.model_store import Listed
+
 app = typer.Typer(
-    help="The models of the box: add one, list them, choose those that draw, remove one.",
+    help="The models of the box: add or fetch one, list them, choose those that draw, remove one.",
     no_args_is_help=True,
 )
 
@@ -41,28 +46,62 @@ def add_model(
 
 
 @app.command("list")
-def list_models(config: Config = DEFAULT_CONFIG) -> None:
-    """Show every model of the box. Those in use have a star, or their place where there are more."""
-    from appliance import model_store
+def list_models(
+    config: Config = DEFAULT_CONFIG,
+    as_json: Annotated[bool, typer.Option("--json", help="for machines, a list")] = False,
+) -> None:
+    """Show every model of the box. Those in use have a star, or their place where there are more.
+
+    Of one that came by an update its state; of a candidate how it does in the shadow.
+    """
+    from appliance import model_store, promotion
     from appliance.config import load
-    from appliance.ledger import Ledger
+    from appliance.ledger import Ledger, release
 
     settings = load(config)
     state_dir = settings.box.state_dir
-    in_force = model_store.configured(settings)
+    in_force, steps, told = model_store.configured(settings), {}, []
     if (state_dir / "ledger.db").exists():
-        in_force = model_store.chosen(Ledger(state_dir), settings)
-    for item in model_store.listed(state_dir, in_force):
-        known = item.manifest
-        parts = [
-            "added" if item.added else "shipped",
-            f"draws {', '.join(known.gates.views)}" if known else "",
-            known.licence if known else f"can't be used: {item.problem}",
-            "research use only" if known and known.research_use_only else "",
-        ]
-        text = ", ".join(part for part in parts if part)
+        ledger = Ledger(state_dir)
+        in_force, steps = model_store.chosen(ledger, settings), release.newest(ledger)
+        found = promotion.candidate(ledger, settings)
+        told = promotion.in_words(ledger, settings, found) if found else []
+    every = model_store.listed(state_dir, in_force)
+    if as_json:
+        typer.echo(json.dumps([_as_json(item, steps) for item in every], indent=1))
+        return
+    for item in every:
         mark = "*" if len(in_force) == 1 else str(item.place)
-        typer.echo(f"{mark if item.place else ' '} {item.name}  ({text})")
+        typer.echo(f"{mark if item.place else ' '} {item.name}  ({_in_words(item, steps)})")
+    for line in told:
+        typer.echo(line)
+
+
+def _in_words(item: "Listed", steps: "dict[str, Row]") -> str:
+    known, step = item.manifest, steps.get(item.name)
+    parts = [
+        "added" if item.added else "shipped",
+        f"draws {', '.join(known.gates.views)}" if known else "",
+        known.licence if known else f"can't be used: {item.problem}",
+        "research use only" if known and known.research_use_only else "",
+        f"{step['state']} {step['at'][:10]}" if step else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def _as_json(item: "Listed", steps: "dict[str, Row]") -> dict[str, object]:
+    step = steps.get(item.name)
+    return {
+        "name": item.name,
+        "place": item.place,
+        "added": item.added,
+        "views": list(item.manifest.gates.views) if item.manifest else [],
+        "licence": item.manifest.licence if item.manifest else "",
+        "research_use_only": item.manifest.research_use_only if item.manifest else None,
+        "problem": item.problem,
+        "state": step["state"] if step else "",
+        "why": step["why"] if step else "",
+    }
 
 
 @app.command("use")

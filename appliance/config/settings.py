@@ -223,6 +223,15 @@ class Updates(Section):
         default=None, description="its 1.root.json: whose signatures count"
     )
     every_h: Whole = Field(default=24, ge=1, description="hours between two looks")
+    usb_key: str | None = Field(
+        default=None,
+        pattern=r"^RW[A-Za-z0-9+/]{54}$",
+        description="minisign public key: whose models on a USB stick count",
+    )
+    promote: Literal["figures", "person"] = Field(
+        default="figures",
+        description="what lets a candidate draw: its figures in the shadow, or a person only",
+    )
 
     @model_validator(mode="after")
     def _root_is_known(self) -> "Updates":

@@ -83,6 +83,12 @@ class Admission:
             raise BackendError("run a model", what, hint)
         return _best(refusals)
 
+    def looked_at(self) -> list[Frame]:
+        """Return the few small frames that view networks look at; decoded once."""
+        if self._frames is None:
+            self._frames = looked_at(self._cine, self._sector)
+        return self._frames
+
     def _asked(self, model: Model) -> Verdict:
         network, seen = self._looking_for(model).manifest.view, self._look(model)
         reason = self._why_not(model, seen)
@@ -112,9 +118,7 @@ class Admission:
             return UNKNOWN
         key = network.model_dump_json()  # its limits too: two models may share the file alone
         if key not in self._seen:
-            if self._frames is None:
-                self._frames = looked_at(self._cine, self._sector)
-            self._seen[key] = asked.gate.judge(self._frames)
+            self._seen[key] = asked.gate.judge(self.looked_at())
         return self._seen[key]
 
     def _why_not(self, model: Model, seen: View) -> str:

@@ -8,6 +8,7 @@ from appliance.config import Settings
 from appliance.engine.backend import Backend, open_backend
 from appliance.engine.models import Model, Models
 from appliance.engine.tensorrt import with_gpu
+from appliance.engine.trials import Trials
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger, engine_state, setting
 from appliance.ledger.engine_state import ModelState
@@ -30,10 +31,16 @@ class Choice:
     ----------
     ledger, settings
         The box's. What was chosen while running goes over the TOML file.
+
+    Attributes
+    ----------
+    trials
+        Released models that are to draw, or draw since lately.
     """
 
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger, self._settings = ledger, settings
+        self.trials = Trials(ledger, settings)
         self._seen: tuple[str, ...] = ()
         self._models: Models | None = None
         self._failed: Sequence[ModelState] = ()  # of a choice none of which can be run
@@ -48,6 +55,7 @@ class Choice:
         ManifestError, BackendError
             When none of those chosen, nor of the TOML file's, can be run here.
         """
+        self.trials.begin()
         self._seen = model_store.chosen(self._ledger, self._settings)
         own = model_store.configured(self._settings)
         if self._seen != own:
@@ -70,6 +78,7 @@ class Choice:
         ready or was given up. When none of the newly chosen can be run, that is said once, and
         those in use stay.
         """
+        self.trials.look()
         names = model_store.chosen(self._ledger, self._settings)
         wishes, before = self._counted(), self._wishes
         self._wishes = wishes
@@ -96,7 +105,8 @@ class Choice:
         return models
 
     def close(self) -> None:
-        """End what the backends in use have started."""
+        """End what the backends in use, and a candidate, have started."""
+        self.trials.close()
         for model in self._models or ():
             model.unload()
 
@@ -125,7 +135,8 @@ class Choice:
         made = Models(models, missing)
         try:
             if models:
-                made.load()
+                with self.trials.loading():
+                    made.load()
         except ApplianceError as error:
             reasons.append(error)
         if all(model.problem for model in models):

@@ -42,7 +42,7 @@ class Pipelined(Protocol):
 
 def _main() -> int:
     factory, argument, link, memory, life = sys.argv[1:]
-    _die_with(int(life))
+    die_with(int(life))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the engine
     with socket.socket(fileno=int(link)) as parent:
         try:
@@ -56,7 +56,7 @@ def _main() -> int:
     return 0
 
 
-def _die_with(life: int) -> None:
+def die_with(life: int) -> None:
     """Have the kernel end this process when the engine's end of the pipe closes.
 
     Python can't: a thread that hangs in a driver may hold its lock. PR_SET_PDEATHSIG can't either:

@@ -18,7 +18,7 @@ from appliance import service
 from appliance.cine import Cine, open_cine
 from appliance.cine.video import is_video
 from appliance.config import Settings
-from appliance.engine import account
+from appliance.engine import account, drift
 from appliance.engine.admission import Admission, Refused, too_short
 from appliance.engine.backend import Backend
 from appliance.engine.choice import Choice
@@ -207,6 +207,7 @@ class Worker:
         )
         quality = publisher.judged(frames)
         if not quality.passed:
+            drift.note(self._ledger, loop, model, None)
             raise Refused(quality.reason)
         self._seal(loop, model, publisher, frames, quality)
 
@@ -248,6 +249,7 @@ class Worker:
             *(loop.claim.seq, len(frames), model.name, seconds),
             extra={"fields": {"frames": len(frames), "seconds": f"{seconds:.2f}"}},
         )
+        drift.note(self._ledger, loop, model, frames)
 
     def _admitted(self, loop: _Loop) -> Model:
         """Ask which model draws the loop, and write down what its view network said."""
@@ -262,6 +264,7 @@ class Worker:
             network_sha256=found.network_sha256,
         )
         if found.reason:
+            drift.note(self._ledger, loop, found.model, None)
             raise Refused(found.reason)
         return found.model
 
@@ -333,11 +336,12 @@ def run(settings: Settings, stop: Stop) -> None:
         log.info("%d loops of an engine that died are taken up again", freed)
     voting = settings.engine.smoothing == "vote"
     worker = Worker(ledger, spool, models, stop, voting=voting)
+    watch = drift.Watch(ledger, spool, settings.box.state_dir)
     service.ready(_words(models))
     while not stop.is_set():
         service.watchdog()
         try:
-            _turn(ledger, choice, worker, stop)
+            _turn(ledger, choice, worker, watch, stop)
         except (sqlite3.Error, LedgerError) as error:
             # The state directory is full, or locked for long: that passes, and nothing is lost.
             log.error("loops wait: the ledger can't be used (%s)", type(error).__name__)
@@ -345,12 +349,15 @@ def run(settings: Settings, stop: Stop) -> None:
             worker.give_back()
 
 
-def _turn(ledger: Ledger, choice: Choice, worker: Worker, stop: Stop) -> None:
+def _turn(ledger: Ledger, choice: Choice, worker: Worker, watch: drift.Watch, stop: Stop) -> None:
     if loaded := choice.newer():
         worker.use(loaded)
         service.status(_words(loaded))
         log.info("from now on: %s", _words(loaded))
-    if not worker.work_once():
+    with choice.trials.held():
+        worked = worker.work_once()
+    if not worked:
+        watch.turn()
         ledger.wait_for_change(stop.wait, IDLE_S, POLL_S)
 
 

@@ -26,6 +26,7 @@
 | `audit.py` | who did what, in a chain of hashes |
 | `restored.py` | what is put back from the spool when the ledger was lost |
 | `setting.py` | what is decided over the TOML file while the box runs |
+| `release.py`, `shadow.py`, `trial.py` | models that came by a signed update: steps, candidates beside the model in force, faults |
 | `worklist.py` | reads for the page and for `echocart status` |
 
 Each change of state is one function with one transaction.

@@ -30,7 +30,11 @@ def renew(ledger: Ledger, delivery: Delivery, lease_s: float) -> bool:
 
 
 def sent(ledger: Ledger, delivery: Delivery) -> None:
-    """Record that the destination said it has the result; that alone proves nothing."""
+    """Record that the destination has said of an object that it has it; that proves nothing.
+
+    Of several objects of a delivery the first one's word is recorded: from then on something of
+    it has left the box.
+    """
     with ledger.transaction() as db:
         must_hold(db, delivery)
         _set_state(db, delivery, "sent")
@@ -42,9 +46,7 @@ def proven(ledger: Ledger, delivery: Delivery, sha256: str, size: int) -> None:
     """Record that the result was read back from the destination with this hash and size."""
     with ledger.transaction() as db:
         must_hold(db, delivery)
-        db.table("outbox").update(
-            delivery.id, {"sha256": sha256, "size": size, "problem": "", "awaits": ""}
-        )
+        _update(db, delivery, sha256=sha256, size=size, problem="", awaits="")
         lease.free(db, "outbox", delivery.id)
         _set_state(db, delivery, "proven")
 
@@ -53,7 +55,7 @@ def unproven(ledger: Ledger, delivery: Delivery, why: str) -> None:
     """Record that the destination took the object and offers no way to prove that it has it."""
     with ledger.transaction() as db:
         must_hold(db, delivery)
-        db.table("outbox").update(delivery.id, {"problem": why, "awaits": ""})
+        _update(db, delivery, problem=why, awaits="")
         lease.free(db, "outbox", delivery.id)
         _set_state(db, delivery, "unproven", why)
 
@@ -67,19 +69,18 @@ def postpone(
     """
     with ledger.transaction() as db:
         must_hold(db, delivery)
-        known = db.table("outbox").get(delivery.id)["problem"]
-        db.table("outbox").update(
-            delivery.id,
-            {
-                "problem": problem,
-                "awaits": awaits,
-                "changed_at": utc_now(),
-                "next_try_at": boot_seconds() + delay_s,
-                "next_try_boot_id": boot_id(),
-            },
+        row = db.conn.execute("SELECT problem FROM outbox WHERE id = ?", [delivery.id]).fetchone()
+        _update(
+            db,
+            delivery,
+            problem=problem,
+            awaits=awaits,
+            changed_at=utc_now(),
+            next_try_at=boot_seconds() + delay_s,
+            next_try_boot_id=boot_id(),
         )
         lease.free(db, "outbox", delivery.id)
-        if problem != known:  # weeks of the same are one line of history
+        if problem != row["problem"]:  # weeks of the same are one line of history
             event.record(db, delivery.seq, f"delivery:{delivery.destination}", "postponed", problem)
 
 
@@ -87,15 +88,21 @@ def refuse(ledger: Ledger, delivery: Delivery, reason: str) -> None:
     """Record that an object must not leave the box, and why. Nothing tries it again."""
     with ledger.transaction() as db:
         must_hold(db, delivery)
-        db.table("outbox").update(delivery.id, {"problem": reason, "awaits": ""})
+        _update(db, delivery, problem=reason, awaits="")
         lease.free(db, "outbox", delivery.id)
         _set_state(db, delivery, "refused", reason)
 
 
 def _set_state(db: Database, delivery: Delivery, state: str, detail: str = "") -> None:
-    db.table("outbox").update(delivery.id, {"state": state, "changed_at": utc_now()})
+    _update(db, delivery, state=state, changed_at=utc_now())
     detail = f"{delivery.kind}: {detail}" if detail else delivery.kind
     event.record(db, delivery.seq, f"delivery:{delivery.destination}", state, detail)
+
+
+def _update(db: Database, delivery: Delivery, **values: str | float) -> None:
+    # Plain SQL: sqlite-utils looks at the table's schema each time.
+    names = ", ".join(f"{name} = ?" for name in values)
+    db.conn.execute(f"UPDATE outbox SET {names} WHERE id = ?", [*values.values(), delivery.id])
 
 
 def must_hold(db: Database, delivery: Delivery) -> None:

@@ -1,8 +1,21 @@
 """Models that came by a signed update: what happened to each, step by step, and why."""
 
-from appliance.ledger import audit
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.ledger import audit, setting
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far the ledger was at a step: the newest analysis, review and event then, 0 for none."""
+
+    analysis: int = 0
+    review: int = 0
+    event: int = 0
+
 
 STATES = ("fetched", "refused", "staged", "promoted", "taken back", "withdrawn")
 
@@ -15,6 +28,7 @@ def step(
     why: str,
     by: str = "box",
     before: str = "",
+    models: Sequence[str] = (),
 ) -> None:
     """Record what became of a release.
 
@@ -34,11 +48,31 @@ def step(
         Who did it; "box" when it did by itself.
     before
         Of a promoted one: the model that it replaced.
+    models
+        Chosen together with the step, where it changes which draw.
     """
     with ledger.transaction() as db:
         row = {"name": name, "sha256": sha256, "state": state, "why": why, "before": before}
-        insert(db, "release_step", {**row, "by": by, "at": utc_now()})
+        number = insert(db, "release_step", {**row, "by": by, "at": utc_now()})
+        db.conn.execute(_MARK, [number])
+        if models:
+            setting.choose(db, models, by)
         audit.record(db, by, f"model {state}", name, why=why)
+
+
+_MARK = (
+    "INSERT INTO release_mark (step, analysis, review, event) SELECT ?,"
+    " (SELECT coalesce(max(id), 0) FROM analysis), (SELECT coalesce(max(id), 0) FROM review),"
+    " (SELECT coalesce(max(id), 0) FROM event)"
+)
+
+
+def mark(ledger: Ledger, step_id: int) -> Mark | None:
+    """Return how far the ledger was at a step; None where an earlier release of the box kept none."""
+    row = ledger.read_one(
+        "SELECT analysis, review, event FROM release_mark WHERE step = ?", [step_id]
+    )
+    return Mark(**row) if row else None
 
 
 def newest(ledger: Ledger) -> dict[str, Row]:

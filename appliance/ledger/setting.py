@@ -7,6 +7,8 @@ name is in force.
 import json
 from collections.abc import Sequence
 
+from sqlite_utils import Database
+
 from appliance.ledger import audit
 from appliance.ledger.clock import utc_now
 from appliance.ledger.connection import Ledger, Row, insert
@@ -29,11 +31,16 @@ def choose_models(ledger: Ledger, names: Sequence[str], by: str) -> None:
     by
         Who chose it: a person's name on this machine.
     """
-    first, every = names[0] if names else "", json.dumps(list(names))
     with ledger.transaction() as db:
-        for name, value in ((MODEL, first), (MODELS, every)):
-            insert(db, "setting", {"name": name, "value": value, "by": by, "at": utc_now()})
-        audit.record(db, by, "choose model", ", ".join(names))
+        choose(db, names, by)
+
+
+def choose(db: Database, names: Sequence[str], by: str) -> None:
+    """Choose models as `choose_models` does, inside a transaction."""
+    first, every = names[0] if names else "", json.dumps(list(names))
+    for name, value in ((MODEL, first), (MODELS, every)):
+        insert(db, "setting", {"name": name, "value": value, "by": by, "at": utc_now()})
+    audit.record(db, by, "choose model", ", ".join(names))
 
 
 def chosen_models(ledger: Ledger) -> tuple[str, ...]:

@@ -3,9 +3,11 @@
 from appliance.ledger import (
     command_tables,
     delivery_tables,
+    drift_tables,
     release_tables,
     result_tables,
     review_tables,
+    shadow_tables,
     token_tables,
     upstream_tables,
 )
@@ -20,5 +22,7 @@ REGISTER = tuple(
         result_tables,
         command_tables,
         release_tables,
+        shadow_tables,
+        drift_tables,
     )
 )

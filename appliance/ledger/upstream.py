@@ -13,7 +13,9 @@ from appliance.ledger.current import in_force
 RELEASING = ("expert", "admin")  # roles that may say that a loop names nobody
 _OPERATION = "release a correction"
 _REFUSED = (
-    "SELECT o.id, o.seq, o.review_id, o.destination, o.problem, o.changed_at FROM outbox o"
+    "SELECT o.id, o.seq, o.review_id, o.destination, o.problem, o.changed_at,"
+    " coalesce(s.\"by\", '') AS kept_by FROM outbox o"
+    " LEFT JOIN correction_stay s ON s.review_id = o.review_id"
     f" WHERE o.kind = 'correction' AND o.state = 'refused' AND o.review_id = {in_force('o')}"
 )
 
@@ -58,7 +60,8 @@ def facts(ledger: Ledger, review_id: int) -> Facts:
 def refused(ledger: Ledger, seq: int | None = None) -> list[Row]:
     """Return corrections that must not leave as they are, oldest first; of one loop or of all.
 
-    Each with id, seq, review_id, destination, problem (why) and changed_at.
+    Each with id, seq, review_id, destination, problem (why), changed_at, and kept_by: who looked
+    and said that it stays, "" while nobody has.
     """
     only = "" if seq is None else " AND o.seq = ?"
     return ledger.read(f"{_REFUSED}{only} ORDER BY o.id", [] if seq is None else [seq])
@@ -97,21 +100,55 @@ def release(ledger: Ledger, seq: int, pixels_sha256: str, by: str) -> int:
         When nothing of this loop was refused, or the person may not decide that.
     """
     with ledger.transaction() as db:
-        person = user.find(ledger, by)
-        if person is None or not person.roles & set(RELEASING):
-            hint = f"Ask a user with the role {' or '.join(RELEASING)}."
-            raise LedgerError(_OPERATION, "this person may not decide that", hint)
-        rows = refused(ledger, seq)
-        if not rows:
-            hint = "`echocart correction list` shows those that are refused."
-            raise LedgerError(_OPERATION, f"no correction of loop {seq} is refused", hint)
+        rows, initials = _to_decide(ledger, seq, by)
         row = {"review_id": rows[0]["review_id"], "pixels_sha256": pixels_sha256}
-        insert(db, "correction_release", {**row, "by": person.initials, "at": utc_now()})
+        insert(db, "correction_release", {**row, "by": initials, "at": utc_now()})
         for waiting in rows:
             change = {"state": "queued", "problem": "", "changed_at": utc_now()}
             db.table("outbox").update(waiting["id"], change)
             place = f"delivery:{waiting['destination']}"
-            event.record(db, seq, place, "released", person.initials)
+            event.record(db, seq, place, "released", initials)
         about = {"review": rows[0]["review_id"], "pixels": pixels_sha256}
-        audit.record(db, person.initials, "release correction", f"loop {seq}", **about)
+        audit.record(db, initials, "release correction", f"loop {seq}", **about)
     return len(rows)
+
+
+def keep(ledger: Ledger, seq: int, by: str) -> None:
+    """Say of a refused correction, after a look, that it stays. It can be released later.
+
+    Parameters
+    ----------
+    ledger
+        The box's ledger.
+    seq
+        The loop.
+    by
+        Initials of a user with one of the roles `RELEASING`.
+
+    Raises
+    ------
+    LedgerError
+        When nothing of this loop was refused, or the person may not decide that.
+    """
+    with ledger.transaction() as db:
+        rows, initials = _to_decide(ledger, seq, by)
+        if rows[0]["kept_by"]:
+            return  # a second tap, or somebody else a moment before
+        review_id = rows[0]["review_id"]
+        insert(db, "correction_stay", {"review_id": review_id, "by": initials, "at": utc_now()})
+        for waiting in rows:
+            event.record(db, seq, f"delivery:{waiting['destination']}", "stays", initials)
+        audit.record(db, initials, "keep correction", f"loop {seq}", review=review_id)
+
+
+def _to_decide(ledger: Ledger, seq: int, by: str) -> tuple[list[Row], str]:
+    """What of a loop waits for a word, and the initials of who says it. Inside a transaction."""
+    person = user.find(ledger, by)
+    if person is None or not person.roles & set(RELEASING):
+        hint = f"Ask a user with the role {' or '.join(RELEASING)}."
+        raise LedgerError(_OPERATION, "this person may not decide that", hint)
+    rows = refused(ledger, seq)
+    if not rows:
+        hint = "`echocart correction list` shows those that are refused."
+        raise LedgerError(_OPERATION, f"no correction of loop {seq} is refused", hint)
+    return rows, person.initials

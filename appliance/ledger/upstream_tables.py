@@ -24,8 +24,21 @@ def register(migrations: Migrations) -> None:
         )
         db.execute("CREATE INDEX correction_release_review ON correction_release (review_id)")
         for table in ("review_facts", "correction_release"):
-            for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
-                db.execute(
-                    f"CREATE TRIGGER {table}_is_never_{verb} BEFORE {operation} ON {table}"
-                    f" BEGIN SELECT RAISE(ABORT, '{table} rows are immutable'); END"
-                )
+            _never_changes(db, table)
+
+    @migrations(name="0076_correction_stay")
+    def _correction_stay(db: Database) -> None:
+        # Somebody looked and said no: it isn't asked again.
+        db.execute(
+            "CREATE TABLE correction_stay (review_id INTEGER PRIMARY KEY REFERENCES review (id),"
+            ' "by" TEXT NOT NULL, at TEXT NOT NULL) STRICT'
+        )
+        _never_changes(db, "correction_stay")
+
+
+def _never_changes(db: Database, table: str) -> None:
+    for operation, verb in (("UPDATE", "changed"), ("DELETE", "deleted")):
+        db.execute(
+            f"CREATE TRIGGER {table}_is_never_{verb} BEFORE {operation} ON {table}"
+            f" BEGIN SELECT RAISE(ABORT, '{table} rows are immutable'); END"
+        )

@@ -88,6 +88,14 @@ def found(ledger: Ledger, words: Sequence[str], limit: int) -> list[Row]:
     return _complete(ledger, ledger.read(_LOOPS.format(which=which), wanted))[::-1]
 
 
+def these(ledger: Ledger, seqs: Sequence[int]) -> list[Row]:
+    """Return the instances of these numbers in their order, each as `study` gives it."""
+    which = "WHERE i.seq IN (SELECT value FROM json_each(?))"
+    rows = _complete(ledger, ledger.read(_LOOPS.format(which=which), [json.dumps(list(seqs))]))
+    there = {row["seq"]: row for row in rows}
+    return [there[seq] for seq in seqs if seq in there]
+
+
 def loop(ledger: Ledger, seq: int) -> Row | None:
     """Return one instance, or None.
 

@@ -4,10 +4,14 @@ from collections.abc import Collection
 
 from flask import Flask
 
+from appliance.ledger import upstream
+
 LOOKS = frozenset({"sonographer", "expert"})  # sees patients
 REVIEWS = LOOKS
+LEARNS = frozenset({"expert"})
 TENDS = frozenset({"biomed", "admin"})  # sees the box, no patient
 MANAGES = frozenset({"admin"})
+RELEASES = frozenset(upstream.RELEASING)  # says whether a correction names somebody
 ANY = LOOKS | TENDS
 PROGRAM = (
     "program"  # whoever shows a token: it reads patients over DICOMweb, and opens nothing else
@@ -32,6 +36,7 @@ RULES: dict[str, frozenset[str]] = {
     "live.events": LOOKS,
     "live.version": LOOKS,
     "importing.take": LOOKS,
+    "teaching.learn_page": LEARNS,
     "openapi.description": ANY,
     "loops.viewer": LOOKS,
     "loops.loop_state": LOOKS,
@@ -58,6 +63,9 @@ RULES: dict[str, frozenset[str]] = {
     "people.remove": MANAGES,
     "people.own_page": ANY,
     "people.set_own_pin": ANY,
+    "releasing.listed": RELEASES | TENDS,
+    "releasing.look": RELEASES,
+    "releasing.decide": RELEASES,
     "board.box_page": ANY,
     "board.allow": TENDS,
     "board.remove": TENDS,

@@ -105,7 +105,9 @@ def create_app(settings: Settings) -> Flask:
         loops,
         openapi,
         people,
+        releasing,
         review,
+        teaching,
         thumbnails,
         viewing,
     )
@@ -130,7 +132,7 @@ def create_app(settings: Settings) -> Flask:
     first.register(app, settings, app.extensions["echocart"].ledger)
     parts = (
         *(auth, live, loops, review, viewing, asking, drafting),
-        *(first, people, board, thumbnails, importing, openapi),
+        *(first, people, board, releasing, teaching, thumbnails, importing, openapi),
     )
     for blueprint in (_static_files, *(part.blueprint for part in parts)):
         app.register_blueprint(blueprint)

@@ -11,10 +11,10 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from appliance import model_store, pairing
+from appliance import model_store, pairing, promotion
 from appliance.errors import ApplianceError
 from appliance.ledger import command, destination, setting
-from appliance.webui import standing
+from appliance.webui import releasing, standing
 from appliance.webui.app import Refused, here
 from appliance.webui.language import _, told
 
@@ -90,7 +90,8 @@ def model_back() -> Response:
         return _page(
             _("{name} can't be used any more.", name=", ".join(before)), HTTPStatus.CONFLICT
         )
-    setting.choose_models(box.ledger, before, current_user.id)
+    if not _taken_back(before):
+        setting.choose_models(box.ledger, before, current_user.id)
     return _back("model")
 
 
@@ -101,6 +102,18 @@ def retry_gpu() -> Response:
     return _back("engine")
 
 
+def _taken_back(before: tuple[str, ...]) -> bool:
+    """Take a released model back, where that is what going back comes to: its history says so."""
+    box = here()
+    now = promotion.models_in_force(box.ledger, box.settings)
+    for row in promotion.promoted_in_force(box.ledger, box.settings):
+        again = promotion.falls_back_to(box.ledger, box.settings, row["name"])
+        if before == tuple(again if name == row["name"] else name for name in now):
+            promotion.take_back(box.ledger, box.settings, row["name"], "", current_user.id)
+            return True
+    return False
+
+
 def _back(part: str) -> Response:
     return redirect(url_for("board.box_page", _anchor=part), HTTPStatus.SEE_OTHER)
 
@@ -108,6 +121,7 @@ def _back(part: str) -> Response:
 def _page(problem: str = "", status: HTTPStatus = HTTPStatus.OK) -> Response:
     box = here()
     parts = standing.parts(box.settings, box.ledger, box.spool)
+    parts["kept_back"] = releasing.waiting()
     page = Response(render_template("box.html", problem=problem, told=told, **parts), status)
     page.mimetype = "text/html"
     if parts["is_asking"] and not problem:

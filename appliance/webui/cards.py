@@ -35,7 +35,7 @@ def shown_of(loops: Sequence[words.Row], settings: Settings) -> dict[str, Any]:
         "needs": sum(map(attention.needs_eyes, loops)),
         "warning": _warning(newest),
         "marks": list(_marks(loops, settings)),
-        "loops": [_tile(loop, several=several) for loop in _in_order(loops)],
+        "loops": [tile(loop, named=several) for loop in _in_order(loops)],
     }
 
 
@@ -75,7 +75,8 @@ def _why(loop: words.Row) -> str:
     return words.kept_because(loop) if said else why
 
 
-def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
+def tile(loop: words.Row, *, named: bool) -> dict[str, Any]:
+    """Return what a list shows of one loop; `named`: whose it is, too."""
     shown = card(loop)
     found = (loop["analysis"] or {}).get("quality") or {}
     status = shown["status"]
@@ -85,7 +86,7 @@ def _tile(loop: words.Row, *, several: bool) -> dict[str, Any]:
         **shown,
         "status": status,
         "quality": told(found.get("word", "")) if words.in_force(loop) else "",
-        "patient": f"{_name(loop)} · {visible(loop['patient_id'])}" if several else "",
+        "patient": f"{_name(loop)} · {visible(loop['patient_id'])}" if named else "",
         "reasons": attention.reasons(loop),
         "undecided": attention.undecided(loop),
         # The study's own marks tell how far it is; here only what somebody should know of.

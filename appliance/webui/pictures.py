@@ -1,6 +1,7 @@
 """What the page plays and draws: packs of frames, packs of contours, thumbnails; kept once made."""
 
 import struct
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ THUMBNAIL = (256, 192)  # columns, rows: twice the size on the page, for dense s
 _QUALITY = 80
 _LENGTH = struct.Struct("<I")
 _PACK_HEADER = 12  # bytes
+_TRACED = 8  # loops that come just now and are looked at: about 1 MB each
 
 
 def pack_of_frames(spool: Spool, sha256: str) -> tuple[int, Iterator[bytes]]:
@@ -81,7 +83,8 @@ class ContourPacks:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
-        self._traced: dict[tuple[str, int], dict[int, masks.Points]] = {}
+        self._traced: dict[str, dict[int, dict[int, masks.Points]]] = {}
+        self._lock = threading.Lock()
 
     def path(self, name: str) -> Path:
         """Return where the finished pack of that name is kept."""
@@ -130,22 +133,38 @@ class ContourPacks:
             When a chunk of label maps is missing or damaged.
         """
         path = self.path(name)
-        if path.exists():
+        if path.exists():  # maybe made by another
+            self._forget(name)
             return path.read_bytes()
-        frames = [self._contours(name, maps, index) for index in range(maps.frames)]
+        traced = self._known(name)
+        frames = [_contours(traced, maps, index) for index in range(maps.frames)]
         packed = masks.pack_contours(frames, structures)
         if maps.available == maps.frames:
             write_durably(path, packed)
-            self._traced = {key: found for key, found in self._traced.items() if key[0] != name}
+            self._forget(name)
         return packed
 
-    def _contours(self, name: str, maps: LoopLabels, index: int) -> dict[int, masks.Points] | None:
-        if not maps.has(index):
-            return None
-        known = self._traced.get((name, index))
-        if known is None:
-            known = self._traced[name, index] = masks.contours(maps.frame(index))
-        return known
+    def _known(self, name: str) -> dict[int, dict[int, masks.Points]]:
+        """Frames traced so far, by index; those of a loop that never ended make room for others."""
+        with self._lock:
+            traced = self._traced[name] = self._traced.pop(name, {})
+            while len(self._traced) > _TRACED:
+                del self._traced[next(iter(self._traced))]
+        return traced
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._traced.pop(name, None)
+
+
+def _contours(
+    traced: dict[int, dict[int, masks.Points]], maps: LoopLabels, index: int
+) -> dict[int, masks.Points] | None:
+    if not maps.has(index):
+        return None
+    if index not in traced:
+        traced[index] = masks.contours(maps.frame(index))
+    return traced[index]
 
 
 def thumbnail(

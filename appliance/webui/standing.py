@@ -5,11 +5,21 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from appliance import deliveries, model_store, pace, pairing, space
+from appliance import deliveries, model_store, pace, pairing, promotion, space
 from appliance.config import Settings
 from appliance.errors import ApplianceError
-from appliance.ledger import Ledger, analysis, command, engine_state, quarantine, setting, skew
+from appliance.ledger import (
+    Ledger,
+    analysis,
+    command,
+    engine_state,
+    quarantine,
+    release,
+    setting,
+    skew,
+)
 from appliance.spool import Spool
+from appliance.webui import drifting
 from appliance.webui.language import N_, _, told, told_all
 
 OK, ATTENTION, BROKEN, UNTRIED = "good", "attention", "broken", "untried"
@@ -129,8 +139,74 @@ def _model(settings: Settings, ledger: Ledger) -> dict[str, Any]:
                 for name, dice in one.dice.items()
             ),
         ]
-        cards.append({"name": name, "facts": [fact for fact in facts if fact]})
-    return {"state": state, "cards": cards, "before": models_before(settings, ledger)}
+        drift, differs = drifting.lines(ledger, name)
+        state = ATTENTION if differs and state == OK else state
+        cards.append({"name": name, "facts": [fact for fact in facts if fact], "drift": drift})
+    return {
+        "state": state,
+        "cards": cards,
+        "candidate": _candidate(settings, ledger),
+        "ended": _ended(ledger),
+        "before": models_before(settings, ledger),
+    }
+
+
+def _candidate(settings: Settings, ledger: Ledger) -> dict[str, Any] | None:
+    """How the model that is on trial does beside the one in force, in figures."""
+    found = promotion.candidate(ledger, settings)
+    if found is None:
+        return None
+    figures, verdict = promotion.standing(ledger, settings, found)
+    wanted = promotion.thresholds(settings, found)
+    facts = [
+        _("Loops: {count} of {wanted}", count=figures.loops, wanted=wanted.loops),
+        *(
+            _("{structure}: agrees with Dice {value}", structure=name, value=f"{dice:.3f}")
+            for name, dice in figures.agreement.items()
+        ),
+    ]
+    if figures.ef_points is not None:
+        facts.append(_("EF apart by {points} points", points=f"{figures.ef_points:.1f}"))
+    if figures.frame_ms is not None:
+        facts.append(
+            _(
+                "{time} ms a frame; the model in use {own} ms",
+                time=f"{figures.frame_ms:.1f}",
+                own=f"{figures.own_ms:.1f}",
+            )
+        )
+    if figures.refused:
+        facts.append(_("Loops that it would not have drawn: {count}", count=figures.refused))
+    if wanted.corrections or figures.corrections:
+        facts.append(
+            _(
+                "Corrected loops: {count} of {wanted}",
+                count=figures.corrections,
+                wanted=wanted.corrections,
+            )
+        )
+    if figures.corrections:
+        dice = {"value": f"{figures.candidate_dice:.3f}", "own": f"{figures.own_dice:.3f}"}
+        facts.append(_("Dice to these {value}; the model in use {own}", **dice))
+    if verdict.state == "passed":
+        facts.append(_("Its figures are enough: echocart model promote lets it draw."))
+    head = _("{name} draws in the shadow of {other}", name=found.name, other=found.against)
+    return {"head": head, "facts": facts}
+
+
+def _ended(ledger: Ledger) -> list[str]:
+    """Say of the last release that was refused or taken back why; nothing once another came."""
+    rows = sorted(release.newest(ledger).values(), key=lambda row: int(row["id"]))
+    said = {
+        "refused": N_("{name} was refused: {why}"),
+        "taken back": N_("{name} was taken back: {why}"),
+        "withdrawn": N_("Its makers have withdrawn {name}: {why}"),
+    }
+    return [
+        _(said[row["state"]], name=row["name"], why=told(row["why"]))
+        for row in rows[-1:]
+        if row["state"] in said
+    ]
 
 
 def _accuracy(structure: str, dice: float, frames: int) -> dict[str, Any]:

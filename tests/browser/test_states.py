@@ -41,7 +41,7 @@ _TEXTS = """() => {
 }"""
 # What isn't a text of the page: people, machines, units, names of views, of models, of places.
 _DATA = (
-    r"\b(AK|BM|KL|AD|QQ|A1|FIRST, F|SECOND, S|DOE, JANE|ONE|TWO)\b",
+    r"\b(AK|BM|KL|AD|EX|QQ|A1|FIRST, F|SECOND, S|DOE, JANE|ONE|TWO)\b",
     r"\bPHANTOM-1\b|\bPhantom Heart\b|^test$|\b(Echocart|first-network \d\S*|echocart user (add|list|return)|usb|notes\.pdf)\b",
     r"\b(A4C|A2C|EF|PIN)\b(?=\?|$)|\b(ml|mm|cm²|Hz|MB)\b",
 )

@@ -49,7 +49,9 @@ class Bench:
 
     def receive(self, path: Path) -> int:
         """Put a file into the spool and the ledger as the receiver does."""
-        adopted = self.spool.adopt(Path(shutil.copy(path, self.spool.incoming / "object")))
+        incoming = Path(shutil.copy(path, self.spool.incoming / "object"))
+        adopted = self.spool.adopt(incoming)
+        incoming.unlink()  # a second name of the kept file: the next object must not go into it
         header = read_header(path)
         known = {field.name for field in fields(reception.Received)}
         said = {k: v for k, v in asdict(identity(header.dataset)).items() if k in known}

@@ -132,7 +132,7 @@ def test_what_an_interrupted_loop_left_is_not_the_next_loops_mask(start):
 
 
 def test_one_that_hangs_at_its_start_is_started_again(start, tmp_path, caplog):
-    backend = start("hangs at start", flag=tmp_path / "done", deadlines=Deadlines(20.0, 2.0))
+    backend = start("hangs at start", flag=tmp_path / "done", deadlines=Deadlines(12.0, 2.0))
     assert same(backend.infer(frame(2)), 2)
     assert "to start" in caplog.text
 

@@ -12,6 +12,7 @@ from appliance.engine.worker import LEASE_S
 from appliance.errors import BackendError, SpoolError
 from appliance.ledger import analysis, event, worklist
 from appliance.measures import Measures
+from appliance.service import Stop
 from tests.box import Box
 from tests.phantom import cine_loop
 
@@ -251,15 +252,17 @@ def test_a_lost_lease_stops_the_work_and_stores_nothing_more(bench, tmp_path, ba
     assert bench.loop(seq)["analysis"] is None
 
 
-def test_asked_to_stop_the_worker_ends_between_two_chunks_and_loses_nothing(bench, tmp_path):
+def test_asked_to_stop_the_worker_ends_between_two_chunks_and_loses_nothing(
+    bench, backend, tmp_path
+):
     seq = bench.receive(write(tmp_path))
     bench.stop.set()
     bench.worker.work_once()
     assert bench.loop(seq)["state"] == "received"
     assert bench.loop(seq)["analysis"] is None
     assert analysis.recover(bench.ledger) == 0  # nothing was left behind to recover
-    bench.stop._event.clear()
-    bench.worker.work_once()
+    bench.stop = Stop()
+    bench.new_worker(backend).work_once()
     assert bench.loop(seq)["state"] == "analysed"
 
 

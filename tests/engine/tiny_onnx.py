@@ -72,19 +72,45 @@ def _model(
     return _field(1, 8) + _field(7, graph) + _field(8, opset)
 
 
-def bright_network(threshold: float) -> bytes:
-    """Return a network that gives label 5 to whatever is bright over 33 pixels around."""
+HARMS = ("empties", "crashes", "fails", "slow")
+GLARING = 60.0  # mean of a frame above which a harmful network does its harm: no golden frame is so
+
+
+def bright_network(threshold: float, harm: str = "") -> bytes:
+    """Return a network that gives label 5 to whatever is bright over 33 pixels around.
+
+    Parameters
+    ----------
+    threshold
+        What counts as bright.
+    harm
+        One of `HARMS`: on frames brighter than `GLARING` it draws nothing, ends its process (the
+        least integer divided by -1), or can't be computed (an integer divided by 0). "slow" is
+        slow on any frame.
+    """
+    harmful = _HARM[harm](harm)
     nodes = [
         _node("Cast", ["frame"], "grey", to=FLOAT),
-        _node("AveragePool", ["grey"], "smooth", kernel_shape=[33, 33], pads=[16, 16, 16, 16]),
-        _node("Greater", ["smooth", "threshold"], "bright"),
+        _node("AveragePool", ["grey"], "down", kernel_shape=[33, 1], pads=[16, 0, 16, 0]),
+        _node("AveragePool", ["down"], "smooth", kernel_shape=[1, 33], pads=[0, 16, 0, 16]),
+        _node("ReduceMean", ["grey"], "mean", keepdims=0),
+        _node("Greater", ["mean", "glaring"], "glares"),
+        *harmful,
+        _node("Greater", ["smooth", "harmed"], "bright"),
         _node("Where", ["bright", "five", "none"], "chosen"),
         _node("Squeeze", ["chosen", "axis"], "labels"),
         _node("Identity", ["sure"], "confidence"),
         _node("Identity", ["certain"], "certainty"),
     ]
     constants = {
-        "threshold": np.array([threshold], np.float32),
+        "threshold": np.array(threshold, np.float32),
+        "glaring": np.array(GLARING, np.float32),
+        "beyond": np.array(1000, np.float32),
+        "naught": np.array(0, np.float32),
+        "one": np.array(1, np.int64),
+        "minus": np.array(-1, np.int64),
+        "zero": np.array(0, np.int64),
+        "least": np.array(-(2**63), np.int64),
         "five": np.array([5], np.uint8),
         "none": np.array([0], np.uint8),
         "axis": np.array([1], np.int64),
@@ -96,7 +122,40 @@ def bright_network(threshold: float) -> bytes:
         _value("confidence", FLOAT, [1, 2]),
         _value("certainty", UINT8, [1, 96, 96]),
     ]
-    return _model(nodes, constants, [_value("frame", UINT8, [1, 1, 384, 384])], outputs)
+    written = b"".join(nodes)
+    used = {name: array for name, array in constants.items() if name.encode() in written}
+    return _model(nodes, used, [_value("frame", UINT8, [1, 1, 384, 384])], outputs)
+
+
+def _none(_harm: str) -> list[bytes]:
+    return [_node("Identity", ["threshold"], "harmed")]
+
+
+def _empties(_harm: str) -> list[bytes]:
+    return [_node("Where", ["glares", "beyond", "threshold"], "harmed")]
+
+
+def _divides(harm: str) -> list[bytes]:
+    by = "minus" if harm == "crashes" else "zero"
+    return [
+        _node("Where", ["glares", by, "one"], "divisor"),
+        _node("Div", ["least", "divisor"], "quotient"),
+        _node("Cast", ["quotient"], "ratio", to=FLOAT),
+        _node("Mul", ["ratio", "naught"], "nothing"),
+        _node("Add", ["threshold", "nothing"], "harmed"),
+    ]
+
+
+def _dawdles(_harm: str) -> list[bytes]:
+    return [
+        _node("AveragePool", ["grey"], "smoother", kernel_shape=[33, 33], pads=[16, 16, 16, 16]),
+        _node("ReduceMean", ["smoother"], "level", keepdims=0),
+        _node("Mul", ["level", "naught"], "nothing"),
+        _node("Add", ["threshold", "nothing"], "harmed"),
+    ]
+
+
+_HARM = {"": _none, "empties": _empties, "crashes": _divides, "fails": _divides, "slow": _dawdles}
 
 
 def view_network(probabilities: list[float]) -> bytes:
@@ -118,12 +177,18 @@ def view_network(probabilities: list[float]) -> bytes:
 
 
 def write(
-    folder: Path, name: str = "bright", *, threshold: float = 40.0, sure: float = 0.9
+    folder: Path,
+    name: str = "bright",
+    *,
+    threshold: float = 40.0,
+    sure: float = 0.9,
+    version: str = "1.0.0",
+    harm: str = "",
 ) -> Path:
     """Write a model that draws one structure in a view of its own, "PSAX"; return its folder."""
     folder.mkdir(parents=True)
     files = {
-        "network.onnx": bright_network(threshold),
+        "network.onnx": bright_network(threshold, harm),
         "view.onnx": view_network([sure, 1 - sure]),
     }
     for file, data in files.items():
@@ -140,6 +205,7 @@ def write(
     manifest = {
         **like,
         "name": name,
+        "version": version,
         "structures": [structure],
         "outputs": [
             {"name": "labels", "type": "uint8", "shape": [1, 384, 384]},

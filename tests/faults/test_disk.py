@@ -17,7 +17,7 @@ from appliance.scu import Outcome, send
 from tests.box import Box
 from tests.scp.objects import data_set_bytes, write_object
 
-PATHS = ("pump", "stock")
+PATHS = ("pump", pytest.param("stock", marks=pytest.mark.slow))
 MB = 1_000_000
 
 

@@ -16,7 +16,7 @@ from tests.scp.objects import ULTRASOUND, write_object
 from tests.scp.peer import Peer
 
 DEFLATED = "1.2.840.10008.1.2.1.99"
-PATHS = ["pump", "stock"]
+PATHS = ["pump", pytest.param("stock", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module", params=PATHS)

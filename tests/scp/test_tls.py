@@ -18,7 +18,7 @@ from tests.dcmtk import dcmtk
 from tests.requester import Requester, committed
 from tests.scp.objects import data_set_bytes, write_object
 
-PATHS = ["pump", "stock"]
+PATHS = ["pump", pytest.param("stock", marks=pytest.mark.slow)]
 
 
 @pytest.fixture(scope="module")

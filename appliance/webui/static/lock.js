@@ -100,7 +100,7 @@ function place() {
 /** @returns {Promise<boolean>} whether the box has taken the lock, or knows this page no more */
 async function isTaken(body) {
   // What is drawn goes first: it can't be sent once the session is over.
-  await Promise.race([Promise.all(before.map((send) => send())), pause(RETRY_MS)]);
+  await Promise.race([Promise.all(before.map((send) => send())), pause(5 * RETRY_MS)]);
   const answer = await post('/lock', body).catch(() => null);
   return answer !== null && answer.status < 500;
 }

@@ -374,7 +374,7 @@ async function poll() {
       if (now !== version && !sending) await refresh();
       tellActions();
     } catch (problem) {
-      if (!sending) say(`● ${problem.message}`, 'attention');
+      if (!sending) say(`● ${correction.changed ? `${t('not saved yet')}. ` : ''}${problem.message}`, 'attention');
     }
   }
 }

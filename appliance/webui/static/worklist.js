@@ -112,7 +112,7 @@ function announce() {
   if (!count || news.querySelector('button')?.dataset.count === String(count)) return;
   const button = document.createElement('button');
   button.textContent = n('1 new loop: show it', '{count} new loops: show them', count);
-  button.dataset.count = String(count);
+  button.dataset.count = count;
   button.addEventListener('click', () => {
     reorder(waiting);
     scrollTo({ top: 0 });
@@ -122,12 +122,12 @@ function announce() {
 
 /** Learn what has changed of the rows on the page, and fetch only that. */
 async function refresh() {
-  const until = after ? rows().at(-1)?.dataset.cursor : '';
-  const part = await ask({ rows: 'none', ...(until ? { until } : after ? {} : { until: '2-0' }) });
+  const until = (after && rows().at(-1)?.dataset.cursor) || '2-0'; // the end
+  const part = await ask({ rows: 'none', until });
   const standing = new Map(rows().map((row) => [row.dataset.key, row]));
   for (const row of waiting ?? []) standing.set(row.dataset.key, row);
-  const isKnown = ({ key, digest }) => standing.get(key)?.dataset.digest === digest;
-  const wanted = part.studies.filter((study) => !isKnown(study)).map((study) => study.key);
+  const unknown = ({ key, digest }) => standing.get(key)?.dataset.digest !== digest;
+  const wanted = part.studies.filter(unknown).map(({ key }) => key);
   const fetched = new Map();
   while (wanted.length) {
     const { studies } = await ask({ keys: wanted.splice(0, KEYS).join(',') });
