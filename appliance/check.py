@@ -163,12 +163,12 @@ def _query(item: DicomWebPeer) -> str | None:
     """Say what is wrong with a DICOMweb server, by asking for one study (QIDO-RS)."""
     import requests
 
-    from appliance.dicomweb import Client, PasswordError
+    from appliance.dicomweb import Client, SecretError
 
     try:
         client = Client(item.url, item.user, item.password_file, _ANSWER_S, _ANSWER_S)
         client.search_for_studies(limit=1)
-    except PasswordError as error:
+    except SecretError as error:
         return f"{error.subject}. {error.hint.rstrip('.')}"
     except requests.HTTPError as error:
         status = 0 if error.response is None else error.response.status_code

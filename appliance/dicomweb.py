@@ -4,28 +4,22 @@ Import it where it is used: dicomweb-client costs 0.7 s.
 """
 
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import requests
 from dicomweb_client.web import DICOMwebClient, _Transaction
 from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
+from requests.utils import get_environ_proxies
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from appliance.errors import ApplianceError
+from appliance.http_client import ANSWER_S, CONNECT_S, Secret, SecretError, session
 
-CONNECT_S = 10.0
-ANSWER_S = 120.0
+__all__ = ["Client", "SecretError"]
+
 _PIECE = 16384  # bytes that leave in one go where the line is spared
-
-
-class PasswordError(ApplianceError):
-    """The file that holds a server's password can't be used."""
 
 
 class Client(DICOMwebClient):  # type: ignore[misc,unused-ignore]
@@ -36,7 +30,8 @@ class Client(DICOMwebClient):  # type: ignore[misc,unused-ignore]
     url
         Base of its services.
     user, password_file
-        For HTTP basic authentication; "" and None without. The file is read now.
+        For HTTP basic authentication; "" and None without. The file is read now, and again at
+        each request.
     connect_s, answer_s
         Seconds to wait for a connection, and for each piece of an answer.
     sending
@@ -44,7 +39,7 @@ class Client(DICOMwebClient):  # type: ignore[misc,unused-ignore]
 
     Raises
     ------
-    PasswordError
+    SecretError
         When the password can't be read.
     """
 
@@ -58,16 +53,16 @@ class Client(DICOMwebClient):  # type: ignore[misc,unused-ignore]
         sending: Callable[[int], None] | None = None,
     ) -> None:
         # Their lines name studies by their UIDs, and quote errors at length.
-        for name in ("dicomweb_client", "retrying", "urllib3"):
+        for name in ("dicomweb_client", "retrying"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        session = requests.Session()
-        if password_file:
-            # As UTF-8 (RFC 7617 2.1): requests would encode text in Latin-1.
-            session.auth = HTTPBasicAuth(user.encode(), _password(password_file))
+        secret = Secret(user, password_file)
+        secret.header()
+        made = session(secret)
+        made.proxies = dict(get_environ_proxies(url))  # looked at once, not at each request
         if sending:
             for scheme in ("http://", "https://"):
-                session.mount(scheme, _Slowed(sending))
-        super().__init__(url, session=session, timeout=(connect_s, answer_s), permissive_uid=True)
+                made.mount(scheme, _Slowed(sending))
+        super().__init__(url, session=made, timeout=(connect_s, answer_s), permissive_uid=True)
         self.set_http_retry_params(retry=False)  # the outbox tries again, and says so
 
     def store_file(self, content: bytes) -> Dataset:
@@ -95,11 +90,25 @@ class Client(DICOMwebClient):  # type: ignore[misc,unused-ignore]
         uids = (StudyInstanceUID, SeriesInstanceUID, SOPInstanceUID)
         url = self._get_instances_url(_Transaction.RETRIEVE, *uids)
         accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
-        response = self._http_get(url, headers={"Accept": accept})
+        # What pixels there are is compressed already, and a server would spend more on it than
+        # on all the rest.
+        headers = {"Accept": accept, "Accept-Encoding": "identity"}
+        response = self._http_get(url, headers=headers)
         if response.headers["Content-Type"].startswith("application/dicom"):
             return bytes(response.content)  # not as PS3.18 8.6.1.2 has it; some do
         (file,) = self._decode_multipart_message(response, stream=False)
         return bytes(file)
+
+    def study_files(self, StudyInstanceUID: str) -> Iterator[bytes]:
+        """Yield every instance of a study as a Part 10 file, in the syntax it is stored in.
+
+        One at a time is held in memory.
+        """
+        url = self._get_studies_url(_Transaction.RETRIEVE, StudyInstanceUID)
+        accept = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+        response = self._http_get(url, headers={"Accept": accept}, stream=True)
+        for file in self._decode_multipart_message(response, stream=True):
+            yield bytes(file)
 
 
 class _Slowed(HTTPAdapter):
@@ -131,16 +140,3 @@ def _pool_of(
 
     slowed = type(connection.__name__, (connection,), {"send": send})
     return type(pool.__name__, (pool,), {"ConnectionCls": slowed})
-
-
-def _password(path: Path) -> bytes:
-    try:
-        password = path.read_bytes().strip()
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise PasswordError(
-            "read a password", f"{path}: {reason}", "Name a file that this service may read."
-        ) from error
-    if not password:
-        raise PasswordError("read a password", f"{path} is empty", "Write the password into it.")
-    return password

@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pydicom
 from pynetdicom import AE, _config, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
+from pynetdicom.pdu import A_ASSOCIATE_RJ
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext
 
@@ -124,15 +126,13 @@ def associate(
         When the peer accepts no presentation context.
     """
     connected: list[Event] = []
-    wanted = (
+    refused: list[Event] = []
+    handlers: list[Any] = [
         (evt.EVT_CONN_OPEN, _without_delay),
         (evt.EVT_CONN_OPEN, connected.append),
-        (evt.EVT_C_STORE, on_store),
-        (evt.EVT_N_EVENT_REPORT, on_report),
-    )
-    handlers: list[Any] = [(event, handler) for event, handler in wanted if handler]
-    if sending:
-        handlers.append((evt.EVT_CONN_OPEN, _slowed, [sending]))
+        (evt.EVT_PDU_RECV, partial(_note_refusal, refused)),
+        *_asked_for(on_store, on_report, sending),
+    ]
     try:
         association = ae.associate(
             peer.host,
@@ -149,6 +149,9 @@ def associate(
         raise AssociationError(operation, subject, "Check the address.") from error
     if association.is_established:
         return association
+    # The refusal may be read, and the connection closed, before pynetdicom's other thread looks
+    # for the first time; it then takes the connection for one that never was.
+    association.is_rejected = association.is_rejected or bool(refused)
     address = f"{peer.host}:{peer.port}"
     raise _why_none(association, address, operation, bool(connected), secure is not None)
 
@@ -185,6 +188,22 @@ def _why_none(
         "Check the address and that the receiver runs (echoscu tells).",
         retry=True,
     )
+
+
+def _asked_for(
+    on_store: Callable[[Event], int] | None,
+    on_report: Callable[[Event], tuple[int, None]] | None,
+    sending: Callable[[int], None] | None,
+) -> list[Any]:
+    """The handlers that a caller of `associate` wants."""
+    wanted = ((evt.EVT_C_STORE, on_store), (evt.EVT_N_EVENT_REPORT, on_report))
+    found: list[Any] = [(event, handler) for event, handler in wanted if handler]
+    return [*found, (evt.EVT_CONN_OPEN, _slowed, [sending])] if sending else found
+
+
+def _note_refusal(refused: list[Event], event: Event) -> None:
+    if isinstance(event.pdu, A_ASSOCIATE_RJ):
+        refused.append(event)
 
 
 def _without_delay(event: Event) -> None:

@@ -1,8 +1,6 @@
 """A FHIR client over HTTP that gives up in time, follows nobody elsewhere, and says nothing in logs."""
 
 import json
-import logging
-import os
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,18 +8,14 @@ from typing import Any
 
 import requests
 
-from appliance.errors import ApplianceError
+from appliance.http_client import ANSWER_S, CONNECT_S, Secret, SecretError, session
 
-CONNECT_S = 10.0
-ANSWER_S = 120.0
+__all__ = ["Answer", "Client", "Resource", "SecretError"]
+
 JSON = "application/fhir+json"
 _LARGEST = 32 << 20  # bytes of an answer that are read
 
 Resource = dict[str, Any]
-
-
-class SecretError(ApplianceError):
-    """The file that holds a server's password or token can't be used."""
 
 
 @dataclass(frozen=True)
@@ -85,8 +79,6 @@ class Client:
         headers = {"Accept": JSON, "Cache-Control": "no-cache"}
         if body is not None:
             headers["Content-Type"] = JSON
-        if secret := self._secret():
-            headers["Authorization"] = secret
         with self._session().request(
             method,
             self.url + path,
@@ -95,30 +87,17 @@ class Client:
             headers=headers,
             timeout=(self.connect_s, self.answer_s),
             allow_redirects=False,
-            verify=str(self.ca_file) if self.ca_file else True,
             stream=True,
         ) as response:
             return Answer(response.status_code, _resource(response))
 
     def _session(self) -> requests.Session:
         if not hasattr(self._local, "session"):
-            logging.getLogger("urllib3").setLevel(logging.CRITICAL + 1)  # its lines quote addresses
-            session = requests.Session()
-            session.trust_env = False  # neither a .netrc nor a proxy decides where results go
-            self._local.session = session
-        session = self._local.session
-        assert isinstance(session, requests.Session)
-        return session
-
-    def _secret(self) -> str:
-        if self.token_file:
-            return f"Bearer {_read(self.token_file, 'token')}"
-        if self.password_file:
-            password = _read(self.password_file, "password")
-            # As UTF-8 (RFC 7617 2.1): requests would encode text in Latin-1.
-            header: str = requests.auth._basic_auth_str(self.user.encode(), password.encode())
-            return header
-        return ""
+            secret = Secret(self.user, self.password_file, self.token_file)
+            self._local.session = session(secret, self.ca_file)
+        found = self._local.session
+        assert isinstance(found, requests.Session)
+        return found
 
 
 def _resource(response: requests.Response) -> Resource:
@@ -128,15 +107,3 @@ def _resource(response: requests.Response) -> Resource:
     except ValueError:
         return {}
     return found if isinstance(found, dict) and "resourceType" in found else {}
-
-
-def _read(path: Path, what: str) -> str:
-    try:
-        secret = path.read_text("utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else "no text"
-        hint = "Name a file that this service may read."
-        raise SecretError(f"read a {what}", f"{path}: {reason}", hint) from error
-    if not secret or not secret.isprintable():
-        raise SecretError(f"read a {what}", f"{path} holds no {what}", f"Write the {what} into it.")
-    return secret

@@ -3,8 +3,9 @@
 The page draws from here and the SEG is written from here, so that what was seen is what is sent.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -38,18 +39,24 @@ class LoopLabels:
         Number of frames of the loop.
     chunks
         The chunks in force; a later one hides an earlier one for the frames both hold.
+    like
+        Label maps of the same loop: what they have decoded isn't decoded again.
     """
 
-    def __init__(self, spool: Spool, frames: int, chunks: list[_Chunk]) -> None:
+    def __init__(
+        self, spool: Spool, frames: int, chunks: list[_Chunk], like: "LoopLabels | None" = None
+    ) -> None:
         self.frames = frames
-        self._spool = spool
         self._of_frame = {
             index: chunk
             for chunk in chunks
             for index in range(chunk.first_frame, chunk.first_frame + chunk.frame_count)
         }
-        # The frames of a chunk are asked for one after the other: hold the last chunks only.
-        self._decode = lru_cache(maxsize=4)(self._read)
+        # The frames of a chunk are asked for one after the other: hold the last chunks only. Not by
+        # a method of this object: a cycle would keep megabytes until a collector looks for it.
+        self._decode: Callable[[_Chunk], LabelMap] = (
+            like._decode if like else lru_cache(maxsize=4)(partial(_read, spool))
+        )
 
     @property
     def available(self) -> int:
@@ -84,8 +91,9 @@ class LoopLabels:
         chunk = self._of_frame[index]
         return self._decode(chunk)[index - chunk.first_frame], chunk.geometry
 
-    def _read(self, chunk: _Chunk) -> LabelMap:
-        return masks.decode_chunk(self._spool.read_chunk(chunk.sha256), chunk.frame_count)
+
+def _read(spool: Spool, chunk: _Chunk) -> LabelMap:
+    return masks.decode_chunk(spool.read_chunk(chunk.sha256), chunk.frame_count)
 
 
 def of_analysis(ledger: Ledger, spool: Spool, analysis_id: int) -> LoopLabels:
@@ -103,8 +111,12 @@ def of_analysis(ledger: Ledger, spool: Spool, analysis_id: int) -> LoopLabels:
     return LoopLabels(spool, analysis["frames"], chunks)
 
 
-def of_review(ledger: Ledger, spool: Spool, review_id: int) -> LoopLabels:
+def of_review(
+    ledger: Ledger, spool: Spool, review_id: int, drawn: LoopLabels | None = None
+) -> LoopLabels:
     """Return the label maps a review stands for: the analysis it names, with its corrections.
+
+    `drawn` are that analysis's own, where they are at hand.
 
     Raises
     ------
@@ -114,10 +126,10 @@ def of_review(ledger: Ledger, spool: Spool, review_id: int) -> LoopLabels:
     review = worklist.review(ledger, review_id)
     if review is None:
         raise LedgerError("read label maps", f"there is no review {review_id}", "Reload.")
-    model = of_analysis(ledger, spool, review["analysis_id"])
+    model = drawn or of_analysis(ledger, spool, review["analysis_id"])
     corrected = worklist.review_chunks(ledger, review_id)
     changed = _chunks(corrected, review["geometry"]) if corrected else []
-    return LoopLabels(spool, model.frames, [*_in_force(model), *changed])
+    return LoopLabels(spool, model.frames, [*_in_force(model), *changed], model)
 
 
 def _in_force(labels: LoopLabels) -> list[_Chunk]:

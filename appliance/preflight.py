@@ -124,12 +124,12 @@ def _folder(item: Folder) -> Found:
 def _web(item: DicomWebPeer, store: bool) -> Found:
     import requests
 
-    from appliance.dicomweb import Client, PasswordError
+    from appliance.dicomweb import Client, SecretError
 
     try:
         client = Client(item.url, item.user, item.password_file, 10.0, 30.0)
         client.search_for_studies(limit=1)
-    except PasswordError as error:
+    except SecretError as error:
         yield Line("no", f"{error.subject}. {error.hint.rstrip('.')}")
         return
     except requests.exceptions.SSLError:

@@ -15,7 +15,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
 
-from appliance import credentials, journal
+from appliance import (
+    credentials,
+    journal,
+    lean,  # noqa: F401  # before the ledger, which imports pydicom
+)
 from appliance.config import Settings, load
 from appliance.errors import ApplianceError, LedgerError
 from appliance.ledger import Ledger

@@ -81,6 +81,8 @@ class _Run:
 
     def __init__(self, box: Box, loops: _Loops, count: int) -> None:
         self._box = box
+        sql = "SELECT min(id) AS first FROM outbox WHERE kind = 'correction'"
+        self._first = (box.ledger.read_one(sql) or {})["first"]
         self._started = time.monotonic()
         self.at: list[float] = []  # seconds, when each fifth was proven
         self.memory: list[float] = []  # MB of the service then
@@ -93,7 +95,8 @@ class _Run:
                 self.overtook_s = self._fresh(loops)
                 count += 1
             if part == 3:
-                self._kill()
+                self._kill(loops)
+                count += 1
 
     def _fresh(self, loops: _Loops) -> float:
         seq, began = loops.correct(), time.monotonic()
@@ -102,8 +105,9 @@ class _Run:
             self._patience(began)
         return time.monotonic() - began
 
-    def _kill(self) -> None:
+    def _kill(self, loops: _Loops) -> None:
         self._box.kill("sync")
+        loops.correct()  # a short backlog may be delivered already
         before, began = self._proven(), time.monotonic()
         self._box.start("sync")
         ready = time.monotonic()
@@ -122,8 +126,10 @@ class _Run:
         time.sleep(0.02)
 
     def _proven(self) -> int:
-        sql = "SELECT count(*) AS n FROM outbox WHERE state = 'proven' AND destination = 'archive'"
-        row = self._box.ledger.read_one(sql)
+        # From the first correction on: to count the history before it, again and again, would
+        # take a good part of a core from whoever delivers.
+        sql = "SELECT count(*) AS n FROM outbox WHERE state = 'proven' AND id >= ?"
+        row = self._box.ledger.read_one(sql, [self._first])
         assert row is not None
         return int(row["n"])
 

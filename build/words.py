@@ -35,13 +35,20 @@ ELSEWHERE = (
     *("ledger/person.py", "ledger/review.py", "ledger/skew.py", "ledger/user.py"),
     *(
         "ledger/view.py",
+        "kept_back.py",
         "pace.py",
         "pins.py",
         "scrub.py",
         "scu.py",
         "spool.py",
     ),
-    *("sync/archive.py", "sync/courier.py", "sync/folder.py", "sync/originals.py"),
+    *(
+        "sync/archive.py",
+        "sync/http_server.py",
+        "sync/courier.py",
+        "sync/folder.py",
+        "sync/originals.py",
+    ),
     *("sync/pacs.py", "sync/commands.py", "preflight.py", "preflight_dicom.py"),
 )
 _AUDITED = 2  # what was done: the third argument of these

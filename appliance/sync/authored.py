@@ -8,10 +8,12 @@ from `appliance.scrub`. Elements that PS3.3 wants and that would name somebody a
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from itertools import pairwise
 
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 from pydicom.uid import RLELossless, UltrasoundMultiFrameImageStorage
 
@@ -21,7 +23,7 @@ from appliance.scrub import Scrubbed
 from appliance.sector import calibration
 from appliance.sync import codes, deidentify, modules
 from appliance.sync.deidentify import Options
-from appliance.sync.encode import encoded, head, joined, plain
+from appliance.sync.encode import Item, encoded, head, joined, plain
 from appliance.sync.modules import RESEARCH_USE_ONLY, Kind, Review, is_lossy
 from appliance.sync.seg import Part10
 
@@ -83,7 +85,7 @@ def author(cine: Cine, scrubbed: Scrubbed, names: Names, review: Review) -> tupl
     review
         The loop's own UIDs; `created` is already as coarse as it may be told.
     """
-    dataset = Dataset()
+    dataset = Item()
     parts = (
         patient_and_study(names),
         modules.series(Dataset(), "", review, LOOP),
@@ -98,10 +100,11 @@ def author(cine: Cine, scrubbed: Scrubbed, names: Names, review: Review) -> tupl
     for part in parts:
         dataset.update(part)
     pixels = encapsulate(list(scrubbed.fragments), has_bot=True)
-    before = modules.preamble(review, LOOP) + joined(encoded(dataset))
+    elements = joined(encoded(dataset))
+    before = modules.preamble(review, LOOP) + elements
     tail = (head(_PIXEL_DATA, "OB", _UNDEFINED), pixels, _SEQUENCE_END)
     file = Part10.of(review.SOPInstanceUID, names.StudyInstanceUID, (before, *tail))
-    return file, _header(dataset)
+    return file, _header(read_dataset(BytesIO(elements), False, True))
 
 
 def _header(dataset: Dataset) -> Header:
@@ -120,9 +123,9 @@ def _header(dataset: Dataset) -> Header:
     )
 
 
-def patient_and_study(names: Names) -> Dataset:
+def patient_and_study(names: Names) -> Item:
     """Patient and General Study (PS3.3 C.7.1.1, C.7.2.1), alike in every object of a study."""
-    dataset = Dataset()
+    dataset = Item()
     dataset.PatientID = names.PatientID
     dataset.StudyInstanceUID = names.StudyInstanceUID
     dataset.StudyDescription = names.StudyDescription
@@ -136,14 +139,14 @@ def patient_and_study(names: Names) -> Dataset:
     return dataset
 
 
-def _description(names: Names, review: Review) -> Dataset:
-    dataset = Dataset()
+def _description(names: Names, review: Review) -> Item:
+    dataset = Item()
     dataset.SeriesDescription = f"{RESEARCH_USE_ONLY} - Loop" if review.research_use else "Loop"
     dataset.InstanceNumber = names.number
     return dataset
 
 
-def _equipment(cine: Cine, names: Names, review: Review) -> Dataset:
+def _equipment(cine: Cine, names: Names, review: Review) -> Item:
     """General Equipment (PS3.3 C.7.5.1): make and model, and the site where it wants to be named."""
     dataset = modules.equipment(review)
     del dataset.SoftwareVersions, dataset.DeviceSerialNumber
@@ -158,9 +161,9 @@ def _equipment(cine: Cine, names: Names, review: Review) -> Dataset:
     return dataset
 
 
-def _image(cine: Cine, scrubbed: Scrubbed, names: Names) -> Dataset:
+def _image(cine: Cine, scrubbed: Scrubbed, names: Names) -> Item:
     """General Image, Image Pixel, Multi-frame, US Image (PS3.3 C.7.6.1, C.7.6.3, C.7.6.6, C.8.5.6)."""
-    dataset, source = Dataset(), Dataset()
+    dataset, source = Item(), Item()
     dataset.ImageType = ["DERIVED", "PRIMARY", "", "0001"]  # C.8.5.6.1.1: two-dimensional
     dataset.PatientOrientation = dataset.Laterality = None
     dataset.SamplesPerPixel = 1
@@ -177,9 +180,9 @@ def _image(cine: Cine, scrubbed: Scrubbed, names: Names) -> Dataset:
     return dataset
 
 
-def _timing(cine: Cine) -> Dataset:
+def _timing(cine: Cine) -> Item:
     """Cine (PS3.3 C.7.6.5): one step where frames are evenly spaced, else each."""
-    dataset = Dataset()
+    dataset = Item()
     times = cine.timing.frame_times_ms
     steps = [after - before for before, after in pairwise(times)]
     if _are_even(steps):
@@ -199,15 +202,15 @@ def _are_even(steps: Sequence[float]) -> bool:
     return max(steps) - min(steps) <= _EVEN * min(steps)
 
 
-def _scale(cine: Cine, scrubbed: Scrubbed) -> Dataset:
+def _scale(cine: Cine, scrubbed: Scrubbed) -> Item:
     """US Region Calibration (PS3.3 C.8.5.5) where it can be trusted, else the pixels' shape."""
-    dataset = Dataset()
+    dataset = Item()
     scale = calibration(cine, scrubbed.sector)
     if not (scale.trusted and scale.mm_per_px_x and scale.mm_per_px_y):
         if scale.aspect != 1.0:
             dataset.PixelAspectRatio = [round(1000 * scale.aspect), 1000]
         return dataset
-    box, region = scrubbed.sector.geometry, Dataset()
+    box, region = scrubbed.sector.geometry, Item()
     region.RegionSpatialFormat = region.RegionDataType = 1  # C.8.5.5.1.1, .2: 2D, tissue
     region.RegionFlags = 0
     region.RegionLocationMinX0, region.RegionLocationMinY0 = box.x, box.y
@@ -220,9 +223,9 @@ def _scale(cine: Cine, scrubbed: Scrubbed) -> Dataset:
     return dataset
 
 
-def _compression(source: Header) -> Dataset:
+def _compression(source: Header) -> Item:
     """What the original went through (PS3.3 C.7.6.1.1.5); ours is lossless."""
-    dataset = Dataset()
+    dataset = Item()
     dataset.LossyImageCompression = "01" if is_lossy(source) else "00"
     if not is_lossy(source):
         return dataset

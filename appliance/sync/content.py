@@ -18,10 +18,11 @@ from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import STR_VR
 
-from appliance.part10 import Identity, identity, read_header
+from appliance.part10 import Identity, read_identity
 from appliance.sync.originals import Original
 from appliance.sync.seg import Part10
 
+_HEAD = 16384  # bytes read at once: all but the pixels of nearly every object
 _TRAILING_PADDING = Tag(0xFFFC, 0xFFFC)
 # What a PACS may change when it files an object: whose it is, never what it shows.
 RECONCILED = frozenset(
@@ -55,7 +56,15 @@ def identity_of(path: Path) -> Identity:
     Part10Error
         When it isn't a whole DICOM file.
     """
-    return identity(read_header(path).dataset)
+    with path.open("rb", buffering=0) as stream:
+        return read_identity(stream.fileno(), stream.read(_HEAD))[0]
+
+
+def uids_of(result: Part10) -> tuple[str, str, str]:
+    """Return StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID of an object."""
+    with on_disk(result) as path:
+        found = identity_of(path)
+    return found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
 
 
 def content(dataset: Dataset) -> Content:

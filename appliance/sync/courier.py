@@ -177,7 +177,8 @@ class Courier:
     def _deliver(self, claimed: Delivery) -> None:
         self.destination.check()  # nothing is built that can't leave
         items = self.objects(claimed)
-        found = [self._hand_over(claimed, item) for item in items]
+        left: list[Part10] = []  # has been handed over now
+        found = [self._hand_over(claimed, item, left) for item in items]
         self._wake()
         gaps = [item.why for item in found if isinstance(item, Unproven)]
         whole = _together([Proof(item.sha256, item.size) for item in items])
@@ -193,13 +194,19 @@ class Courier:
             delivery.proven(self.ledger, claimed, whole.sha256, whole.size)
             log.info("instance %d: %s proven at %s", claimed.seq, claimed.kind, self.name)
 
-    def _hand_over(self, claimed: Delivery, item: Part10) -> Proof | Unproven | Awaited:
+    def _hand_over(
+        self, claimed: Delivery, item: Part10, left: list[Part10]
+    ) -> Proof | Unproven | Awaited:
         if (more_s := self.longest_s(item.size)) > 0:
             delivery.renew(self.ledger, claimed, LEASE_S + more_s)
         if claimed.tries > 1 and (proof := self._arrived_before(item)):
             return proof
         self.destination.put(item)
-        delivery.sent(self.ledger, claimed)
+        if left:
+            delivery.must_hold(self.ledger.db, claimed)  # the state says it already
+        else:
+            delivery.sent(self.ledger, claimed)
+        left.append(item)
         return self.destination.prove(item)
 
     def _arrived_before(self, item: Part10) -> Proof | None:

@@ -22,12 +22,11 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
-from pydicom.dataset import Dataset
-
 from appliance.config import Settings
 from appliance.errors import DeliveryError
 from appliance.sync import codes
 from appliance.sync.codes import Code
+from appliance.sync.encode import Item
 
 KEY_SIZE = 32  # bytes: as many as the hash gives
 PATIENT_ID_DIGITS = 24  # hexadecimal: 96 bits never meet by chance
@@ -179,9 +178,9 @@ def shifted(DA: str, by: timedelta) -> str:
     return moved.strftime("%Y%m%d")
 
 
-def statement(options: Options) -> Dataset:
+def statement(options: Options) -> Item:
     """Return what an object says about its de-identification (PS3.3 C.7.1.1, C.12.1.1.8)."""
-    dataset = Dataset()
+    dataset = Item()
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = METHOD.split("; ")
     chosen = ((MODIFIED_DATES, options.dates), (DEVICE_IDENTITY, options.device))

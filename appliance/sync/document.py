@@ -19,7 +19,7 @@ from appliance.part10 import Header
 from appliance.sync import modules
 from appliance.sync.carried import patient_and_study, value_of
 from appliance.sync.codes import Code
-from appliance.sync.encode import Elements, encoded, joined, plain
+from appliance.sync.encode import Elements, Item, encoded, joined, plain
 from appliance.sync.modules import Kind, Review
 from appliance.sync.seg import Part10, must_have_uids, reviewer_name
 from appliance.uids import derived_uid
@@ -44,7 +44,7 @@ def document(
     source: Header,
     kind: Kind,
     summary: str,
-    content: Dataset,
+    content: Dataset | Item,
     evidence: Sequence[Reference],
     review: Review,
     more: Elements,
@@ -73,8 +73,9 @@ def document(
     """
     must_have_uids(source.dataset)
     study = value_of(source.dataset, "StudyInstanceUID")
-    _name_reviewer(content, reviewer_name(source.dataset, review.reviewer))
-    general = Dataset()
+    if isinstance(content, Dataset):  # else it is one of ours, which names nobody
+        _name_reviewer(content, reviewer_name(source.dataset, review.reviewer))
+    general = Item()
     # Type 2: no Modality Performed Procedure Step made this.
     general.ReferencedPerformedProcedureStepSequence = []
     general.CurrentRequestedProcedureEvidenceSequence = [hierarchy(study, evidence)]

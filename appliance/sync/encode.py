@@ -8,8 +8,11 @@ ourselves is encoded by pydicom.
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from io import BytesIO
+from typing import TYPE_CHECKING, Any
 
+from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomIO
@@ -60,24 +63,51 @@ def joined(elements: Mapping[int, bytes]) -> bytes:
     return b"".join(elements[tag] for tag in sorted(elements))
 
 
-def encoded(dataset: Dataset) -> Elements:
+class Item:
+    """Elements by keyword, to be encoded; a sequence is a list of such items or of data sets.
+
+    pydicom's data set takes 20 µs to hold one more value, and a correction has a thousand.
+    """
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, keyword: str, value: object) -> None: ...
+        def __getattr__(self, keyword: str) -> Any: ...
+
+    def update(self, other: "Item") -> None:
+        """Take over another's elements."""
+        vars(self).update(vars(other))
+
+
+def encoded(dataset: Dataset | Item) -> Elements:
     """Encode a data set of ASCII values, element by element; rare kinds by pydicom itself.
 
     pydicom's writer takes 0.1 ms for each element, and a correction has a thousand.
     """
-    return {int(item.tag): _one(item) for item in dataset}
+    if isinstance(dataset, Item):
+        known = ((*_tag_and_vr(keyword), value) for keyword, value in vars(dataset).items())
+        return {tag: _one(tag, VR, value) for tag, VR, value in known}
+    return {int(item.tag): _one(int(item.tag), item.VR, item.value) for item in dataset}
 
 
-def _one(item: DataElement) -> bytes:
-    if item.VR == "SQ":
-        return sequence(int(item.tag), [joined(encoded(child)) for child in item.value or ()])
-    value = _value(item)
-    return element(int(item.tag), item.VR, value) if value is not None else _by_pydicom(item)
+@lru_cache(maxsize=512)
+def _tag_and_vr(keyword: str) -> tuple[int, str]:
+    tag = tag_for_keyword(keyword)
+    assert tag is not None, keyword
+    return tag, dictionary_VR(tag)
 
 
-def _value(item: DataElement) -> bytes | None:
+def _one(tag: int, VR: str, value: Any) -> bytes:
+    if VR == "SQ":
+        return sequence(tag, [joined(encoded(child)) for child in value or ()])
+    plain_value = _value(VR, value)
+    if plain_value is not None:
+        return element(tag, VR, plain_value)
+    return _by_pydicom(DataElement(tag, VR, value))
+
+
+def _value(VR: str, value: Any) -> bytes | None:
     """Return a plain value as bytes; None for what pydicom has to write."""
-    value, VR = item.value, item.VR
     values = [] if value is None or value == "" else _listed(value)
     if VR in _PACKED and all(type(one) in (int, float) for one in values):
         return struct.pack(f"<{len(values)}{_PACKED[VR]}", *values)

@@ -11,41 +11,22 @@ import json
 import threading
 from datetime import datetime
 from http import HTTPStatus
-from typing import Any
-from urllib.parse import urlsplit
-
-import requests
+from typing import Any, ClassVar
 
 from appliance.errors import DeliveryError
-from appliance.fhir_client import Answer, Client, Resource, SecretError
+from appliance.fhir_client import Answer, Client, Resource
 from appliance.sync.brake import Brake
-from appliance.sync.destinations import Absent, Proof, Unreachable
-from appliance.sync.door import Door
+from appliance.sync.destinations import Absent, Proof
 from appliance.sync.fhir_outcome import reason
+from appliance.sync.http_server import SHUT, WAITS, HttpServer, phrase
 from appliance.sync.seg import Part10
 
 _OPERATION = "deliver to a FHIR server"
-_WAITS = "The bundle waits; nothing is lost."
 _TAKEN = (HTTPStatus.OK, HTTPStatus.CREATED)
-# Answers that concern every bundle.
-_SHUT = {
-    301: ("has moved", "Correct the destination's url."),
-    302: ("has moved", "Correct the destination's url."),
-    307: ("has moved", "Correct the destination's url."),
-    308: ("has moved", "Correct the destination's url."),
-    401: ("refuses the user or the token", "Correct user and password_file, or token_file."),
-    403: ("doesn't allow this user to do it", "Give the user the right to write and to search."),
-    404: ("has no FHIR service at this address", "Correct the destination's url."),
-    405: ("takes no transactions at this address", "Correct the destination's url."),
-    429: ("asks for less", _WAITS),
-    502: ("is not ready", _WAITS),
-    503: ("is not ready", _WAITS),
-    504: ("is not ready", _WAITS),
-    507: ("is full", "Make room on it; nothing is lost."),
-}
+_MOVED = ("has moved", "Correct the destination's url.")
 
 
-class FhirServer:
+class FhirServer(HttpServer):
     """A FHIR server.
 
     Parameters
@@ -56,22 +37,25 @@ class FhirServer:
         How fast bundles may leave.
     """
 
+    operation = _OPERATION
+    shut_by: ClassVar = {
+        **SHUT,
+        **dict.fromkeys((301, 302, 307, 308), _MOVED),
+        401: ("refuses the user or the token", "Correct user and password_file, or token_file."),
+        403: (
+            "doesn't allow this user to do it",
+            "Give the user the right to write and to search.",
+        ),
+        404: ("has no FHIR service at this address", "Correct the destination's url."),
+        405: ("takes no transactions at this address", "Correct the destination's url."),
+    }
+    untrusted = "Name its authority's certificate in ca_file, or mend the server's."
+
     def __init__(self, client: Client, brake: Brake | None = None) -> None:
-        self._client, self._url = client, client.url
+        super().__init__(client.url)
+        self._client = client
         self._brake = brake or Brake(0)
         self._turn = threading.Lock()
-        parts = urlsplit(client.url)
-        standard = 443 if parts.scheme == "https" else 80
-        self._door = Door(parts.hostname or "", parts.port or standard)
-
-    def is_there(self) -> bool:
-        """Tell whether it takes connections."""
-        return self._door.answers()
-
-    def check(self) -> None:
-        """Raise `Unreachable` when it took no connection last time and still takes none."""
-        if self._door.is_shut():
-            raise self._shut("doesn't answer", _WAITS)
 
     def put(self, result: Part10) -> None:
         """Send a bundle; an answer other than success is believed only after a look.
@@ -87,13 +71,13 @@ class FhirServer:
         self._brake(len(body))
         # One at a time: two that name the same patient's study would race to create it.
         with self._turn:
-            answer = self._ask("transaction", body)
+            answer = self.ask(lambda: self._client.transaction(body))
         if answer.status in _TAKEN:
             return
-        self._must_be_open(answer)
+        self._must_mean_this(answer)
         if not self._has(result):
             words = reason(answer.resource, body)
-            subject = f"{self._url} answers {_status(answer.status)} to the bundle{words}"
+            subject = f"{self._url} answers {phrase(answer.status)} to the bundle{words}"
             hint = "Ask its administrator; the bundle is tried again."
             raise DeliveryError(_OPERATION, subject, hint, retry=True)
 
@@ -137,11 +121,12 @@ class FhirServer:
 
     def _found(self, resource: Resource) -> Resource:
         kind, identifier = resource["resourceType"], resource["identifier"][0]
-        answer = self._ask("search", kind, identifier["system"], identifier["value"])
+        wanted = (kind, identifier["system"], identifier["value"])
+        answer = self.ask(lambda: self._client.search(*wanted))
         if answer.status != HTTPStatus.OK or answer.resource.get("resourceType") != "Bundle":
-            self._must_be_open(answer)
+            self._must_mean_this(answer)
             words = reason(answer.resource, b"{}")
-            subject = f"{self._url} answers {_status(answer.status)} when asked for {kind}{words}"
+            subject = f"{self._url} answers {phrase(answer.status)} when asked for {kind}{words}"
             raise DeliveryError(_OPERATION, subject, "It is asked again.", retry=True)
         entries = answer.resource.get("entry") or []
         found: list[Resource] = [
@@ -153,34 +138,18 @@ class FhirServer:
         ]
         if not found:
             subject = f"{self._url} doesn't have the {kind}"
-            raise Absent(_OPERATION, subject, _WAITS, retry=True)
+            raise Absent(_OPERATION, subject, WAITS, retry=True)
         if len(found) > 1:
             subject = f"{self._url} has {len(found)} resources {kind} under one identifier"
             hint = "Have all but one removed there."
             raise DeliveryError(_OPERATION, subject, hint, retry=True)
         return found[0]
 
-    def _ask(self, method: str, *arguments: object) -> Answer:
-        try:
-            answer: Answer = getattr(self._client, method)(*arguments)
-        except SecretError as error:
-            raise Unreachable(_OPERATION, error.subject, error.hint, retry=True) from error
-        except requests.exceptions.SSLError as error:
-            hint = "Name its authority's certificate in ca_file, or mend the server's."
-            raise self._shut("shows a certificate that isn't trusted", hint) from error
-        except (requests.RequestException, OSError) as error:
-            self._door.found_shut()
-            raise self._shut("doesn't answer", _WAITS) from error
-        return answer
-
-    def _must_be_open(self, answer: Answer) -> None:
+    def _must_mean_this(self, answer: Answer) -> None:
         # A server that says in FHIR what is wrong is there, and means this bundle.
         told = answer.resource.get("resourceType") == "OperationOutcome"
-        if answer.status in _SHUT and not (told and answer.status == HTTPStatus.NOT_FOUND):
-            raise self._shut(*_SHUT[answer.status])
-
-    def _shut(self, subject: str, hint: str) -> Unreachable:
-        return Unreachable(_OPERATION, f"{self._url} {subject}", hint, retry=True)
+        if not (told and answer.status == HTTPStatus.NOT_FOUND):
+            self.must_be_open(answer.status)
 
 
 def _says(there: Any, sent: Any, names: dict[str, str]) -> bool:
@@ -208,10 +177,3 @@ def _instant(value: Any) -> datetime | None:
     except (AttributeError, ValueError):
         return None
     return found if found.tzinfo else None
-
-
-def _status(number: int) -> str:
-    try:
-        return f"{number} {HTTPStatus(number).phrase}"
-    except ValueError:
-        return str(number)  # one that nobody registered

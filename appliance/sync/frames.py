@@ -5,13 +5,12 @@ An ultrasound cine has no Frame of Reference, so each frame points at its source
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from appliance.sync import codes
-from appliance.sync.encode import element, encoded, joined, sequence
+from appliance.sync.encode import Item, element, encoded, joined, sequence
 
 SEGMENT_NUMBER = int(Tag("ReferencedSegmentNumber"))
 SEGMENT_IDENTIFICATION = int(Tag("SegmentIdentificationSequence"))
@@ -19,6 +18,8 @@ TEMPORAL_POSITION = int(Tag("TemporalPositionIndex"))
 FRAME_CONTENT = int(Tag("FrameContentSequence"))
 _DIMENSION_INDEX_VALUES = int(Tag("DimensionIndexValues"))
 _DERIVATION_IMAGE = int(Tag("DerivationImageSequence"))
+_SOURCE_IMAGE = int(Tag("SourceImageSequence"))
+_FRAME_NUMBER = int(Tag("ReferencedFrameNumber"))
 PER_FRAME = int(Tag("PerFrameFunctionalGroupsSequence"))
 
 
@@ -44,8 +45,8 @@ def per_frame_groups(
     multi_frame
         Whether the source has frames to number: a still is referred to as a whole.
     """
-    source = _source(SOPClassUID, SOPInstanceUID)
-    derivation = [_derivation(source, index if multi_frame else None) for index in indexes]
+    derivation = list(_derivations(SOPClassUID, SOPInstanceUID, indexes if multi_frame else None))
+    derivation *= 1 if multi_frame else len(indexes)
     if segments is None:
         moments = enumerate(derivation, 1)
         return sequence(PER_FRAME, [part + _content(place) for place, part in moments])
@@ -66,8 +67,8 @@ def _content(*place: int) -> bytes:
     return sequence(FRAME_CONTENT, [position + element(_DIMENSION_INDEX_VALUES, "UL", packed)])
 
 
-def _source(SOPClassUID: str, SOPInstanceUID: str) -> Dataset:
-    source = Dataset()
+def _source(SOPClassUID: str, SOPInstanceUID: str) -> Item:
+    source = Item()
     source.ReferencedSOPClassUID = SOPClassUID
     source.ReferencedSOPInstanceUID = SOPInstanceUID
     source.SpatialLocationsPreserved = "YES"
@@ -75,10 +76,19 @@ def _source(SOPClassUID: str, SOPInstanceUID: str) -> Dataset:
     return source
 
 
-def _derivation(source: Dataset, index: int | None) -> bytes:
-    if index is not None:
-        source.ReferencedFrameNumber = index + 1
-    derivation = Dataset()
-    derivation.SourceImageSequence = [source]
+def _derivations(
+    SOPClassUID: str, SOPInstanceUID: str, indexes: Sequence[int] | None
+) -> Iterator[bytes]:
+    """Give DerivationImageSequence for each source frame; one for a source that has no frames.
+
+    Encoded once: of hundreds of frames only the frame's number differs.
+    """
+    derivation = Item()
     derivation.DerivationCodeSequence = [codes.item(codes.SEGMENTATION)]
-    return sequence(_DERIVATION_IMAGE, [joined(encoded(derivation))])
+    source = encoded(_source(SOPClassUID, SOPInstanceUID))
+    rest = encoded(derivation)
+    for index in [None] if indexes is None else indexes:
+        if index is not None:
+            source[_FRAME_NUMBER] = element(_FRAME_NUMBER, "IS", str(index + 1).encode("ascii"))
+        images = sequence(_SOURCE_IMAGE, [joined(source)])
+        yield sequence(_DERIVATION_IMAGE, [joined({**rest, _SOURCE_IMAGE: images})])

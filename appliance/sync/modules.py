@@ -20,7 +20,7 @@ from appliance import __version__
 from appliance.part10 import Header
 from appliance.sync import codes, frames
 from appliance.sync.carried import value_of
-from appliance.sync.encode import element, encoded, joined, plain
+from appliance.sync.encode import Item, element, encoded, joined, plain
 
 MANUFACTURER = "Echocart"
 RESEARCH_USE_ONLY = "RESEARCH USE ONLY"
@@ -108,7 +108,7 @@ def preamble(review: Review, kind: Kind = SEGMENTATION) -> bytes:
 
 def file_meta(review: Review, kind: Kind = SEGMENTATION) -> bytes:
     """PS3.10 7.1."""
-    meta = Dataset()
+    meta = Item()
     meta.FileMetaInformationVersion = b"\0\1"
     meta.MediaStorageSOPClassUID = kind.SOPClassUID
     meta.MediaStorageSOPInstanceUID = review.SOPInstanceUID
@@ -119,7 +119,7 @@ def file_meta(review: Review, kind: Kind = SEGMENTATION) -> bytes:
     return element(0x00020000, "UL", len(group).to_bytes(4, "little")) + group
 
 
-def series(source: Dataset, summary: str, review: Review, kind: Kind = SEGMENTATION) -> Dataset:
+def series(source: Dataset, summary: str, review: Review, kind: Kind = SEGMENTATION) -> Item:
     """The series of an object and SOP Common (PS3.3 C.7.3.1, C.8.20.1, C.17.1, C.12.1).
 
     TimezoneOffsetFromUTC speaks for every date and time of an object, those taken over from
@@ -128,7 +128,7 @@ def series(source: Dataset, summary: str, review: Review, kind: Kind = SEGMENTAT
     zone its study times are; ours are then in the zone of `created`. The instant itself
     always stands in ContributionDateTime, with its offset.
     """
-    dataset = Dataset()
+    dataset = Item()
     dataset.SOPClassUID = kind.SOPClassUID
     dataset.SOPInstanceUID = review.SOPInstanceUID
     dataset.SeriesInstanceUID = review.SeriesInstanceUID
@@ -158,10 +158,10 @@ def _zone(source: Dataset) -> timezone | None:
     return timezone(-offset if text[0] == "-" else offset)
 
 
-def equipment(review: Review) -> Dataset:
+def equipment(review: Review) -> Item:
     """General and Enhanced General Equipment, and who processed when (PS3.3 C.7.5, C.12.1)."""
     station = plain(review.station_name) or MANUFACTURER
-    dataset, contributor = Dataset(), Dataset()
+    dataset, contributor = Item(), Dataset()
     contributor.PurposeOfReferenceCodeSequence = [codes.item(codes.PROCESSING_EQUIPMENT)]
     for item in (dataset, contributor):
         item.Manufacturer = MANUFACTURER
@@ -174,12 +174,12 @@ def equipment(review: Review) -> Dataset:
     return dataset
 
 
-def image(source: Header, shape: tuple[int, int], count: int, bits: int = 1) -> Dataset:
+def image(source: Header, shape: tuple[int, int], count: int, bits: int = 1) -> Item:
     """General Image, Image Pixel and Multi-frame (PS3.3 C.7.6.1, C.8.20.2, C.7.6.16).
 
     `bits` is 1 for bit planes, 8 for label maps.
     """
-    dataset = Dataset()
+    dataset = Item()
     dataset.ImageType = ["DERIVED", "PRIMARY"]
     # Type 2C without an orientation in space: present and empty.
     dataset.PatientOrientation = None
@@ -199,20 +199,21 @@ def is_lossy(source: Header) -> bool:
     return said or source.TransferSyntaxUID in _LOSSY_SYNTAXES
 
 
-def dimensions(review: Review, by_segment: bool = True) -> Dataset:
+def dimensions(review: Review, by_segment: bool = True) -> Item:
     """Multi-frame Dimension (PS3.3 C.7.6.17): segment, then moment; of label maps moment alone."""
-    dataset, organization = Dataset(), Dataset()
+    dataset, organization = Item(), Dataset()
     uid = derived_uid(review.SOPInstanceUID, "dimensions")
     organization.DimensionOrganizationUID = uid
     dataset.DimensionOrganizationSequence = [organization]
-    dataset.DimensionIndexSequence = []
+    indexes: list[Item] = []
     moment = (frames.TEMPORAL_POSITION, frames.FRAME_CONTENT, "Moment")
     segment = (frames.SEGMENT_NUMBER, frames.SEGMENT_IDENTIFICATION, "Segment")
     for pointer, group, label in (segment, moment) if by_segment else (moment,):
-        index = Dataset()
+        index = Item()
         index.DimensionOrganizationUID = uid
         index.DimensionIndexPointer, index.FunctionalGroupPointer = pointer, group
         index.DimensionDescriptionLabel = label
-        dataset.DimensionIndexSequence.append(index)
-    dataset.SharedFunctionalGroupsSequence = [Dataset()]
+        indexes.append(index)
+    dataset.DimensionIndexSequence = indexes
+    dataset.SharedFunctionalGroupsSequence = [Item()]
     return dataset

@@ -17,7 +17,7 @@ from appliance.sync import codes, modules
 from appliance.sync.codes import Code
 from appliance.sync.deidentify import Machine
 from appliance.sync.document import Reference, document
-from appliance.sync.encode import Elements, encoded, plain
+from appliance.sync.encode import Elements, Item, encoded, plain
 from appliance.sync.modules import Review
 from appliance.sync.seg import Part10
 from appliance.sync.segments import Provenance
@@ -113,7 +113,7 @@ def record(source: Header, account: Account, review: Review, more: Elements) -> 
     DeliveryError
         When the source has no UIDs.
     """
-    status = Dataset()
+    status = Item()
     status.PerformedProcedureCodeSequence = []
     status.CompletionFlag, status.VerificationFlag = "COMPLETE", "UNVERIFIED"
     status.CodingSchemeIdentificationSequence = [_scheme()]
@@ -145,17 +145,17 @@ def values_of(dataset: Dataset) -> dict[str, str | float]:
     return found
 
 
-def _scheme() -> Dataset:
+def _scheme() -> Item:
     """PS3.3 C.12.1.1.7: whose codes these are."""
-    dataset = Dataset()
+    dataset = Item()
     dataset.CodingSchemeDesignator = SCHEME
     dataset.CodingSchemeName = "Concepts of Echocart's review records"
     dataset.CodingSchemeResponsibleOrganization = modules.MANUFACTURER
     return dataset
 
 
-def _content(account: Account) -> Dataset:
-    root = Dataset()
+def _content(account: Account) -> Item:
+    root = Item()
     root.ValueType = "CONTAINER"
     root.ConceptNameCodeSequence = [codes.item(TITLE)]
     root.ContinuityOfContent = "SEPARATE"
@@ -189,36 +189,36 @@ def _texts(account: Account) -> dict[Code, str]:
     }
 
 
-def _item(value_type: str, name: Code | None) -> Dataset:
-    item = Dataset()
+def _item(value_type: str, name: Code | None) -> Item:
+    item = Item()
     item.RelationshipType, item.ValueType = "CONTAINS", value_type
     if name is not None:
         item.ConceptNameCodeSequence = [codes.item(name)]
     return item
 
 
-def _text(name: Code, text: str) -> Dataset:
+def _text(name: Code, text: str) -> Item:
     item = _item("TEXT", name)
     item.TextValue = plain(text)
     return item
 
 
-def _code(name: Code, value: Code) -> Dataset:
+def _code(name: Code, value: Code) -> Item:
     item = _item("CODE", name)
     item.ConceptCodeSequence = [codes.item(value)]
     return item
 
 
-def _number(name: Code, value: int | None, unit: Code) -> Dataset:
-    item, measured = _item("NUM", name), Dataset()
+def _number(name: Code, value: int | None, unit: Code) -> Item:
+    item, measured = _item("NUM", name), Item()
     measured.MeasurementUnitsCodeSequence = [codes.item(unit)]
     measured.NumericValue = str(value)
     item.MeasuredValueSequence = [measured]
     return item
 
 
-def _image(reference: Reference) -> Dataset:
-    item, sop = _item("IMAGE", None), Dataset()
+def _image(reference: Reference) -> Item:
+    item, sop = _item("IMAGE", None), Item()
     sop.ReferencedSOPClassUID = reference.SOPClassUID
     sop.ReferencedSOPInstanceUID = reference.SOPInstanceUID
     item.ReferencedSOPSequence = [sop]

@@ -8,6 +8,7 @@ started again can never put two different objects into the world under one UID.
 from __future__ import annotations
 
 import hashlib
+import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
@@ -23,6 +24,7 @@ from appliance.sync.brake import Slowed
 from appliance.sync.carried import as_written, in_character_set_of, patient_and_study, value_of
 from appliance.sync.encode import (
     Elements,
+    Item,
     deflated,
     element,
     encapsulated,
@@ -118,31 +120,42 @@ def segmentation(
     must_have_uids(source.dataset)
     if not indexes or not structures:
         raise _refused("the review has no label map")
-    shape = _shape(source)
+    shape, labels = _shape(source), [item.label for item in structures]
+    elements = _elements(source, shape, len(indexes), structures, provenance, review, form)
+    elements |= {
+        _INSTANCE_NUMBER: element(_INSTANCE_NUMBER, "IS", str(number).encode()),
+        frames.PER_FRAME: _per_frame(source.dataset, indexes, len(structures), form),
+        **(more or {}),
+    }
+    data_set: Parts = (joined(elements), *_pixels(form, frame, indexes, labels, shape))
+    written = (deflated(data_set),) if form.syntax == "deflated" else data_set
+    parts = (modules.preamble(review, form.kind), *written)
+    return Part10.of(review.SOPInstanceUID, value_of(source.dataset, "StudyInstanceUID"), parts)
+
+
+def _elements(
+    source: Header,
+    shape: tuple[int, int],
+    moments: int,
+    structures: Sequence[Structure],
+    provenance: Provenance,
+    review: Review,
+    form: Form,
+) -> Elements:
+    """Everything but what belongs to a single frame."""
     planes, summary = form.type == "BINARY", f"{subject(structures)}, {provenance.summary}"
-    count = len(indexes) * len(structures) if planes else len(indexes)
-    elements = {
+    count = moments * len(structures) if planes else moments
+    return {
         **patient_and_study(source.dataset, source.little_endian),
         **encoded(modules.series(source.dataset, summary, review, form.kind)),
-        _INSTANCE_NUMBER: element(_INSTANCE_NUMBER, "IS", str(number).encode()),
         **encoded(modules.equipment(review)),
         **encoded(modules.image(source, shape, count, bits=1 if planes else 8)),
         **_compression(source),
         **encoded(_content(source.dataset, structures, provenance, review)),
-        **(encoded(_label_map(structures, provenance, source.dataset)) if not planes else {}),
+        **(_label_map(structures, provenance, source.dataset) if not planes else {}),
         **_creator(source.dataset, review),
         **encoded(modules.dimensions(review, by_segment=planes)),
-        frames.PER_FRAME: _per_frame(source.dataset, indexes, len(structures) if planes else None),
-        **(more or {}),
     }
-    labels = [item.label for item in structures]
-    pixels = _pixels(form, frame, indexes, labels, shape)
-    data_set: Parts = (joined(elements), *pixels)
-    if form.syntax == "deflated":
-        data_set = (deflated(data_set),)
-    study = value_of(source.dataset, "StudyInstanceUID")
-    parts = (modules.preamble(review, form.kind), *data_set)
-    return Part10.of(review.SOPInstanceUID, study, parts)
 
 
 def _pixels(
@@ -176,7 +189,8 @@ def must_have_uids(source: Dataset) -> None:
             raise _refused(f"the loop has no {keyword}")
 
 
-def _per_frame(source: Dataset, indexes: Sequence[int], segments: int | None) -> bytes:
+def _per_frame(source: Dataset, indexes: Sequence[int], structures: int, form: Form) -> bytes:
+    segments = structures if form.type == "BINARY" else None
     uids = (value_of(source, "SOPClassUID"), value_of(source, "SOPInstanceUID"))
     multi_frame = number_of(source, "NumberOfFrames") > 1
     return frames.per_frame_groups(indexes, segments, *uids, multi_frame)
@@ -190,9 +204,9 @@ def _compression(source: Header) -> Elements:
 
 def _content(
     source: Dataset, structures: Sequence[Structure], provenance: Provenance, review: Review
-) -> Dataset:
+) -> Item:
     """Segmentation Image and Common Instance Reference (PS3.3 C.8.20.2, C.12.2)."""
-    dataset, series, instance = Dataset(), Dataset(), Dataset()
+    dataset, series, instance = Item(), Item(), Item()
     dataset.SegmentationType = "BINARY"
     research = review.research_use
     dataset.ContentLabel = modules.RESEARCH_LABEL if research else "SEGMENTATION"
@@ -209,22 +223,24 @@ def _content(
     return dataset
 
 
-def _label_map(structures: Sequence[Structure], provenance: Provenance, source: Dataset) -> Dataset:
+def _label_map(
+    structures: Sequence[Structure], provenance: Provenance, source: Dataset
+) -> Elements:
     """What a LABELMAP says otherwise (PS3.3 C.8.20.2): its background has a segment too."""
-    dataset, uid = Dataset(), value_of(source, "SOPInstanceUID")
+    dataset, uid = Item(), value_of(source, "SOPInstanceUID")
     dataset.SegmentationType = "LABELMAP"
     dataset.SegmentsOverlap = "NO"
-    dataset.add_new(_PIXEL_PADDING_VALUE, "US", 0)
     dataset.SegmentSequence = [
         background(provenance),
         *_segments(structures, provenance, uid),
     ]
-    return dataset
+    padding = element(_PIXEL_PADDING_VALUE, "US", struct.pack("<H", 0))  # its VR depends
+    return {**encoded(dataset), _PIXEL_PADDING_VALUE: padding}
 
 
 def _segments(
     structures: Sequence[Structure], provenance: Provenance, SOPInstanceUID: str
-) -> list[Dataset]:
+) -> list[Item]:
     return [
         segment(place, item, provenance, modules.tracking_uid(SOPInstanceUID, item.code))
         for place, item in enumerate(structures, 1)

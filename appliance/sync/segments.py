@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
-from pydicom.dataset import Dataset
-
 from appliance.measures import draws_heart
 from appliance.sync import codes
-from appliance.sync.encode import plain
+from appliance.sync.encode import Item, plain
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,7 @@ def subject(structures: Sequence[Structure]) -> str:
     return f"{first} and {others} more" if others else first
 
 
-def segment(
-    number: int, structure: Structure, provenance: Provenance, tracking_uid: str
-) -> Dataset:
+def segment(number: int, structure: Structure, provenance: Provenance, tracking_uid: str) -> Item:
     """Return an item of SegmentSequence (PS3.3 C.8.20.4).
 
     Parameters
@@ -95,7 +91,7 @@ def segment(
         The same for this structure in every segmentation of the loop: a correction is found to
         be about the same thing.
     """
-    dataset = Dataset()
+    dataset = Item()
     dataset.SegmentNumber = number
     name = structure.plain_name
     dataset.SegmentLabel = name
@@ -112,9 +108,9 @@ def segment(
     return dataset
 
 
-def background(provenance: Provenance) -> Dataset:
+def background(provenance: Provenance) -> Item:
     """Return the item of what no structure covers; a label map has pixels of it (PS3.3 C.8.20.2)."""
-    dataset = Dataset()
+    dataset = Item()
     dataset.SegmentNumber = 0
     dataset.SegmentLabel = "Background"
     dataset.SegmentedPropertyCategoryCodeSequence = [codes.item(codes.BACKGROUND)]
@@ -127,9 +123,9 @@ def background(provenance: Provenance) -> Dataset:
     return dataset
 
 
-def _algorithm(provenance: Provenance) -> Dataset:
+def _algorithm(provenance: Provenance) -> Item:
     """Algorithm Identification Macro (PS3.3 10.16); the hash makes the model findable."""
-    dataset = Dataset()
+    dataset = Item()
     dataset.AlgorithmFamilyCodeSequence = [codes.item(codes.ARTIFICIAL_INTELLIGENCE)]
     dataset.AlgorithmName = plain(provenance.model_name)[:64]
     dataset.AlgorithmVersion = plain(provenance.model_version)[:64]

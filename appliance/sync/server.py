@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
-from appliance import updates
 from appliance.config import DicomPeer, Settings
 from appliance.errors import DeliveryError, LedgerError
 from appliance.ledger import Ledger, delivery
@@ -59,7 +58,7 @@ def run(settings: Settings, stop: Stop) -> None:
     ready(told := summary(ledger, names))
     room = Room(settings, ledger, spool)
     background.start(settings, stop.is_set, stop.wait)
-    updates.watch(settings, stop)
+    _fetch_models(settings, stop)
     commands.start(settings, ledger, stop, partial(_wake, couriers))
     while not stop.wait(_POLL_S):
         watchdog()
@@ -90,6 +89,14 @@ def _workers(ledger: Ledger, settings: Settings, outgoing: Outgoing) -> Iterator
             )
         if isinstance(setting, DicomPeer) and setting.proof != "read-back":
             yield Asker(ledger, settings, setting)
+
+
+def _fetch_models(settings: Settings, stop: Stop) -> None:
+    if settings.updates.url:
+        # Here: TUF and what judges a model are 10 MB, and few boxes fetch any.
+        from appliance import updates
+
+        updates.watch(settings, stop)
 
 
 def _wake(workers: Sequence[Worker], name: str) -> None:

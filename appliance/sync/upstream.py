@@ -174,7 +174,7 @@ class Corrections:
         """
         case = self._case(delivery)
         drawn = labels.of_analysis(self._ledger, self._spool, case.analysis["id"])
-        held = labels.of_review(self._ledger, self._spool, case.review["id"])
+        held = labels.of_review(self._ledger, self._spool, case.review["id"], drawn)
         file, header, machine = self._loop(case)
         made = [file, _segmentation(header, case, drawn, "AUTOMATIC")]
         if case.is_corrected:

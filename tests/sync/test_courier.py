@@ -8,8 +8,8 @@ import pydicom
 import pytest
 
 from appliance.config import Box, Settings
-from appliance.errors import DeliveryError
-from appliance.ledger import Ledger, delivery, worklist
+from appliance.errors import DeliveryError, LedgerError
+from appliance.ledger import Ledger, audit, delivery, worklist
 from appliance.spool import Spool
 from appliance.status import instances
 from appliance.sync import courier as courier_module
@@ -263,6 +263,40 @@ def test_a_correction_of_several_objects_is_proven_when_all_are(desk, patient_co
     row = desk.delivery(review)
     assert (row["state"], row["size"]) == ("proven", sum(part.size for part in parts))
     assert flaky.taken == ["2.25.1", "2.25.2", "2.25.3"], "in order, each once"
+
+
+def test_that_something_of_a_delivery_has_left_is_written_once_a_try(desk):
+    parts = [an_object(f"2.25.{number}") for number in (1, 2, 3)]
+    desk.courier = Courier(desk.ledger, "usb", Folder(desk.stick), lambda claimed: parts)
+    review = desk.review(wanted=[("usb", "correction")])
+    desk.run()
+    events = worklist.history(desk.ledger, review["seq"])
+    states = [event["state"] for event in events if event["subject"] == "delivery:usb"]
+    assert states == ["queued", "sent", "proven"]
+    assert [row["what"] for row in audit.listed(desk.ledger)].count("export") == 1
+
+
+def test_a_courier_whose_lease_was_lost_hands_over_no_further_object(desk):
+    parts = [an_object(f"2.25.{number}") for number in (1, 2, 3)]
+
+    class Taken(Folder):
+        """While the second object is written, another courier gets the lease."""
+
+        taken = 0
+
+        def put(self, result):
+            super().put(result)
+            self.taken += 1
+            if result is parts[1]:
+                desk.ledger.db.conn.execute("UPDATE outbox SET owner = 'another'")
+
+    taken = Taken(desk.stick)
+    desk.courier = Courier(desk.ledger, "usb", taken, lambda claimed: parts)
+    review = desk.review(wanted=[("usb", "correction")])
+    with pytest.raises(LedgerError, match="was lost"):
+        desk.run()
+    assert taken.taken == 2
+    assert desk.states(review) == ["sent"]
 
 
 def test_an_original_goes_at_once_byte_for_byte_and_before_its_result(desk):

@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import Counter
 
 import pytest
 
@@ -10,6 +11,7 @@ from tests.box import Box
 from tests.orthanc import Orthanc
 from tests.sync.servers import introduce, states_at, with_results
 
+_HALF_SENT = "SELECT 1 FROM outbox WHERE state = 'sent' AND owner IS NOT NULL"
 LOOPS = 12
 ROUNDS = [20, pytest.param(100, marks=pytest.mark.slow)]
 
@@ -59,3 +61,31 @@ def test_kills_lose_nothing_and_send_nothing_twice(tmp_path, rounds):
         for name in ("scp", "sync"):
             assert "Traceback" not in box.log(name)
             assert "DOE" not in box.log(name)
+
+
+def test_a_result_of_several_objects_is_whole_and_there_once_whenever_sync_was_killed(tmp_path):
+    chance = random.Random(7)
+    archive = Orthanc(tmp_path / "archive")
+    # A slow line: of a result some objects have left when the kill comes, and some have not.
+    extra = archive.toml("archive", "dicomweb", "results") + "at_once = 2\nmbit_per_s = 0.2\n"
+    extra += 'seg_objects = "each"\n'
+    with archive, Box(tmp_path / "box", ["sync"], extra) as box:
+        reviews = with_results(box, 8, [("archive", "seg")])
+        for _ in range(3):
+            box.wait_for(lambda: box.ledger.read(_HALF_SENT), "a delivery to be under way")
+            time.sleep(chance.uniform(0, 0.3))
+            box.kill("sync")
+            box.start("sync")
+        box.wait_for(lambda: states_at(box, "archive") == ["proven"] * 8, "all of it")
+        assert box.ledger.read("SELECT 1 FROM outbox WHERE tries > 1"), "no kill cut one short"
+        there = archive.instances()
+        assert len(there) == len(set(there)) == 3 * len(reviews)
+        found = [archive.dataset(uid) for uid in there]
+        of_each = Counter(str(item.ReferencedSeriesSequence[0].SeriesInstanceUID) for item in found)
+        assert set(of_each.values()) == {3}
+        drawn = {str(item.SegmentSequence[0].SegmentLabel) for item in found}
+        assert len(drawn) == 3
+        for review in reviews:
+            events = worklist.history(box.ledger, review["seq"])
+            assert [event["state"] for event in events].count("proven") == 1
+        assert "Traceback" not in box.log("sync")
