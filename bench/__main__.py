@@ -14,8 +14,21 @@ from bench.figures import Figure, table
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 PAGE = HERE.parent / "docs" / "benchmarks.md"
-_SHARED = ("backlog", "catalogue", "figures", "finger", "loops", "receivers", "straightforward")
+_SHARED = (
+    "backlog",
+    "catalogue",
+    "cycle",
+    "figures",
+    "finger",
+    "loops",
+    "receivers",
+    "straightforward",
+)
 _NOTES = {
+    "learning": "What retraining on corrections that all err to one side costs other hearts, and"
+    " how much of it is learnt, is in [retraining.md](retraining.md)"
+    " (`python -m models.experiments`). Reading what was pulled takes processors, waiting for the"
+    " archive does not: on a busy machine the pull loses more than the bare loop.",
     "reception": "Processor time is what its parts cost alone on the same machine"
     " (`python -m bench reception_floor`), and about half as much again for what holds them"
     " together: hashing on a second core reads the file back from memory, each object is walked to"

@@ -4,18 +4,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from string import hexdigits
 from typing import Any
 
 import requests
-from pydicom import dcmwrite
 
 from appliance.dicomweb import Client
 from appliance.errors import ApplianceError
 
 _PULL = "pull corrections"
 _PAGE = 100  # studies asked for at once
-_SERIES, _CLASS, _INSTANCE, _STUDY = "0020000E", "00080016", "00080018", "0020000D"
-_DESCRIPTION = "00081030"
+_STUDY, _DESCRIPTION, _MODALITY = "0020000D", "00081030", "00080060"
+_MACHINE = ("00081010", "00080070", "00081090")  # StationName, Manufacturer, ManufacturerModelName
+_HASH_DIGITS = 16  # of a StudyID, as appliance/sync/upstream.py writes it
 
 
 class ArchiveError(ApplianceError):
@@ -23,13 +24,56 @@ class ArchiveError(ApplianceError):
 
 
 @dataclass(frozen=True)
-class Found:
-    """An instance in the archive."""
+class Wanted:
+    """Which corrections are asked for; what is empty asks for all.
 
-    StudyInstanceUID: str
-    SeriesInstanceUID: str
-    SOPInstanceUID: str
-    SOPClassUID: str
+    Attributes
+    ----------
+    model
+        NAME, NAME-VERSION, or the first 16 digits or more of a network's SHA-256.
+    since, until
+        First and last StudyDate, `YYYYMMDD`.
+    scanner
+        In the make and model of the machine, whatever its case.
+    site
+        What the site calls itself.
+    """
+
+    model: str = ""
+    since: str = ""
+    until: str = ""
+    scanner: str = ""
+    site: str = ""
+
+    @property
+    def filters(self) -> dict[str, str]:
+        """What every QIDO-RS server can be asked for (PS3.18 table 10.6.1-5)."""
+        made = {"ModalitiesInStudy": "SEG"}
+        if self._is_hash:
+            made["StudyID"] = self.model[:_HASH_DIGITS].lower()
+        if self.since or self.until:
+            made["StudyDate"] = f"{self.since}-{self.until}"
+        return made
+
+    def drawn_by(self, described: str) -> bool:
+        """Tell whether the words for a model, "NAME VERSION", are those that are asked for."""
+        named = (described.replace(" ", "-"), described.partition(" ")[0])
+        return not self.model or self._is_hash or self.model in named
+
+    def made_by(self, scanner: str) -> bool:
+        """Tell whether a machine is one that is asked for."""
+        return self.scanner.lower() in scanner.lower()
+
+    def made_at(self, site: str) -> bool:
+        """Tell whether a site is the one that is asked for."""
+        return not self.site or self.site == site
+
+    @property
+    def _is_hash(self) -> bool:
+        return len(self.model) >= _HASH_DIGITS and not set(self.model.lower()) - set(hexdigits)
+
+
+EVERY = Wanted()
 
 
 class Archive:
@@ -46,7 +90,7 @@ class Archive:
     ------
     ArchiveError
         When the URL is none.
-    PasswordError
+    SecretError
         When the file can't be read.
     """
 
@@ -55,53 +99,54 @@ class Archive:
         with self._understood():
             self._client = Client(url, user, password_file)
 
-    def studies(self, description: str) -> Iterator[str]:
+    def studies(self, description: str, wanted: Wanted = EVERY) -> Iterator[str]:
         """Yield the StudyInstanceUID of each study with a SEG whose description begins so.
 
-        The beginning is compared here: Orthanc takes a wildcard or a space that a client has
+        Descriptions are compared here: Orthanc takes a wildcard or a space that a client has
         percent-encoded, as dicomweb-client does, for the characters of its code.
         """
         offset = 0
         while True:
             with self._understood():
                 page = self._client.search_for_studies(
-                    search_filters={"ModalitiesInStudy": "SEG"},
+                    search_filters=wanted.filters,
                     fields=["StudyDescription"],
                     limit=_PAGE,
                     offset=offset,
                 )
-                uids = [
-                    _text(item, _STUDY)
-                    for item in page
-                    if _text(item, _DESCRIPTION).startswith(description)
-                ]
-            yield from uids
+                told = [(_text(item, _STUDY), _text(item, _DESCRIPTION)) for item in page]
+            for uid, text in told:
+                head, _, model = text.partition(" of ")
+                if head == description and wanted.drawn_by(model):
+                    yield uid
             if len(page) < _PAGE:
                 return
             offset += len(page)
 
-    def instances(self, StudyInstanceUID: str) -> list[Found]:
-        """Return every instance of a study."""
+    def has(self, StudyInstanceUID: str, wanted: Wanted) -> bool | None:
+        """Tell whether a study is of the scanner and site asked for; None when it doesn't say."""
+        fields = ["StationName", "Manufacturer", "ManufacturerModelName"]
         with self._understood():
-            found = self._client.search_for_instances(StudyInstanceUID)
-            return [
-                Found(
-                    StudyInstanceUID,
-                    _text(item, _SERIES),
-                    _text(item, _INSTANCE),
-                    _text(item, _CLASS),
-                )
-                for item in found
-            ]
+            found = self._client.search_for_series(StudyInstanceUID, fields=fields)
+            loops = [item for item in found if _text(item, _MODALITY) == "US"]
+            told = [[_text(item, tag) for tag in _MACHINE] for item in loops]
+        if not told or not all(tag in loops[0] for tag in _MACHINE):
+            return None
+        site, *scanner = told[0]
+        return wanted.made_at(site) and wanted.made_by(" ".join(scanner))
 
-    def fetch(self, found: Found, path: Path) -> Path:
-        """Write an instance, as it is stored, into a Part 10 file."""
+    def fetch(self, StudyInstanceUID: str, folder: Path) -> list[Path]:
+        """Write every instance of a study, as it is stored, into a Part 10 file.
+
+        In one answer, taken piece by piece: a request for each instance takes several times as long.
+        """
+        paths = []
         with self._understood():
-            dataset = self._client.retrieve_original(
-                found.StudyInstanceUID, found.SeriesInstanceUID, found.SOPInstanceUID
-            )
-        dcmwrite(path, dataset, enforce_file_format=True)
-        return path
+            for number, content in enumerate(self._client.study_files(StudyInstanceUID)):
+                path = folder / f"{number}.dcm"
+                path.write_bytes(content)
+                paths.append(path)
+        return paths
 
     @contextmanager
     def _understood(self) -> Iterator[None]:

@@ -178,15 +178,49 @@ def add(folder: Path, drawn: Iterable[Drawn]) -> int:
         if item.row.stem in table:
             continue
         table[item.row.stem] = item.row
-        write_whole(folder / "images" / f"{item.row.stem}.webp", _webp(item.image))
-        write_whole(folder / "masks" / f"{item.row.stem}.png", _png(item.mask))
+        put(folder, item)
     kept = _newest(list(table.values()))
     if kept != have or not have:
-        write_whole(folder / _TABLE, _table(kept))
+        write_table(folder, kept)
     for stem in set(table) - {row.stem for row in kept}:
         (folder / "images" / f"{stem}.webp").unlink(missing_ok=True)
         (folder / "masks" / f"{stem}.png").unlink(missing_ok=True)
     return len({row.stem for row in kept} - {row.stem for row in have})
+
+
+def put(folder: Path, item: Drawn, by_way_of: Path | None = None) -> None:
+    """Write a frame's image and mask, each whole or not there; no table names them yet.
+
+    Parameters
+    ----------
+    folder, item
+        Where, and what.
+    by_way_of
+        Folder of the same file system for what isn't whole yet; their own if absent.
+    """
+    image, mask = f"{item.row.stem}.webp", f"{item.row.stem}.png"
+    write_whole(folder / "images" / image, _webp(item.image), by_way_of)
+    write_whole(folder / "masks" / mask, png(item.mask), by_way_of)
+
+
+def write_table(folder: Path, lines: Iterable[Row]) -> None:
+    """Write frames.csv, as a whole: whoever reads meanwhile sees the one before."""
+    partial = folder / f".{_TABLE}.partial"
+    with partial.open("w", newline="", encoding="utf-8") as stream:
+        names = [column.name for column in fields(Row)]
+        writer: csv.DictWriter[Any] = csv.DictWriter(stream, names)
+        writer.writeheader()
+        writer.writerows(asdict(row) for row in lines)
+        stream.flush()
+        os.fsync(stream.fileno())
+    partial.replace(folder / _TABLE)
+
+
+def png(mask: Bytes) -> bytes:
+    """Return a label map as a PNG file."""
+    import cv2
+
+    return bytes(cv2.imencode(".png", mask)[1])
 
 
 def content_phase(frame: int, image: Bytes, mask: Bytes) -> str:
@@ -195,9 +229,12 @@ def content_phase(frame: int, image: Bytes, mask: Bytes) -> str:
     return f"{frame:04d}-{digest.hexdigest()[:12]}"
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole under its name, or not there (or as it was)."""
-    partial = path.with_name(f".{path.name}.partial")
+def write_whole(path: Path, data: bytes, by_way_of: Path | None = None) -> None:
+    """Write a file so that it is whole under its name, or not there (or as it was).
+
+    Several may write the same file at a time where each has a folder of its own for `by_way_of`.
+    """
+    partial = (by_way_of or path.parent) / f".{path.name}.partial"
     with partial.open("wb") as stream:
         stream.write(data)
         stream.flush()
@@ -269,24 +306,17 @@ def _picture(path: Path) -> Bytes:
 
 
 def _webp(image: Bytes) -> bytes:
-    import cv2
+    """Lossless WebP; Pillow's quickest way takes a third of the only one that OpenCV has."""
+    try:
+        from PIL import Image
+    except ImportError:
+        import cv2
 
-    lossless = 101  # a "quality" over 100, as OpenCV has it
-    return bytes(cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, lossless])[1])
-
-
-def _png(mask: Bytes) -> bytes:
-    import cv2
-
-    return bytes(cv2.imencode(".png", mask)[1])
-
-
-def _table(all_rows: Sequence[Row]) -> bytes:
-    stream = io.StringIO(newline="")
-    writer: csv.DictWriter[Any] = csv.DictWriter(stream, [field.name for field in fields(Row)])
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in all_rows)
-    return stream.getvalue().encode()
+        lossless = 101  # a "quality" over 100, as OpenCV has it
+        return bytes(cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, lossless])[1])
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "WEBP", lossless=True, method=0, quality=0)
+    return stream.getvalue()
 
 
 def _size(picture: Bytes) -> str:

@@ -31,7 +31,8 @@ from models.corrections import write_whole
 from models.data import letterboxed
 from models.lineage import revision
 from models.metrics import dice
-from models.retrain import default_mix, mean_dice, mean_of
+from models.mixing import default_mix
+from models.retrain import mean_dice, mean_of
 from models.simulate import Hand, corrected
 
 if TYPE_CHECKING:

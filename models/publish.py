@@ -6,9 +6,12 @@
     python -m models.publish refresh --repository DIR --keys DIR
     python -m models.publish rotate ROLE --root-key FILE --root-key FILE --repository DIR --keys DIR
     python -m models.publish list --repository DIR
+    python -m models.publish usb-key --keys DIR
+    python -m models.publish usb MODEL --gate gate.json --keys DIR --out DIR
 
 `init` is the key ceremony: afterwards take each root key to another person and place, and copy
-`metadata/1.root.json` to the boxes. The passphrase is asked for, or in ECHOCART_KEY_PASSPHRASE.
+`metadata/1.root.json` to the boxes. `usb` writes one file that a person carries to a box without a
+network, signed with the key that `usb-key` made. The passphrase is asked for, or in ECHOCART_KEY_PASSPHRASE.
 """
 
 import argparse
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+from pydantic import ValidationError
 
 from appliance import __version__, bundle
 from appliance.engine.onnxruntime import OnnxRuntime
@@ -31,16 +35,25 @@ from appliance.engine.parity import resized
 from appliance.errors import ApplianceError, ManifestError
 from appliance.manifest import Manifest
 from appliance.model_store import must_fit, name_of
-from models import signing
+from appliance.shadowing import Thresholds
+from models import signing, usb
 from models.evaluate import chosen
 from models.repository import WITHDRAWN, Repository
 
 _PUBLISH = "publish a model"
 _THREADS = 2
-_BESIDE = ("README.md", "lineage.json")
+_BESIDE = ("README.md", "lineage.json", "reference.json")
 
 
-def pack(manifest: Manifest, gate: dict[str, Any], minimum_appliance: str, path: Path) -> None:
+def pack(
+    manifest: Manifest,
+    gate: dict[str, Any],
+    minimum_appliance: str,
+    path: Path,
+    *,
+    shadow: Thresholds | None = None,
+    floor: str = "",
+) -> None:
     """Write a bundle: the model, its papers, and what it draws on the golden frames.
 
     Parameters
@@ -53,6 +66,10 @@ def pack(manifest: Manifest, gate: dict[str, Any], minimum_appliance: str, path:
         Oldest release of the box that may run it.
     path
         Written.
+    shadow
+        What it must reach on a box before it draws; careful ones by default.
+    floor
+        Oldest version of its name that a box may go back to; "" for any.
 
     Raises
     ------
@@ -65,6 +82,8 @@ def pack(manifest: Manifest, gate: dict[str, Any], minimum_appliance: str, path:
         minimum_appliance=minimum_appliance,
         published_at=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         gate=gate,
+        shadow=shadow or Thresholds(),
+        floor=floor,
     )
     reference = OnnxRuntime(manifest, "f32", _THREADS)
     with tarfile.open(path, "w:", format=tarfile.USTAR_FORMAT) as tar:
@@ -78,6 +97,17 @@ def pack(manifest: Manifest, gate: dict[str, Any], minimum_appliance: str, path:
             for suffix, picture in ((bundle.FRAME, frame), (bundle.LABELS, labels)):
                 data = cv2.imencode(".png", picture)[1].tobytes()
                 _add(tar, f"{bundle.GOLDEN}/{number:02}{suffix}", data)
+
+
+def _thresholds(path: Path | None) -> Thresholds:
+    if path is None:
+        return Thresholds()
+    try:
+        return Thresholds.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        what = f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ManifestError(_PUBLISH, what, "docs/updates.md names the thresholds.") from error
 
 
 def _must_have_passed(manifest: Manifest, gate: dict[str, Any]) -> None:
@@ -124,16 +154,35 @@ def _init(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
+    online = signing.online(options.keys, signing.passphrase())
+    with tempfile.TemporaryDirectory() as scratch:
+        path = _packed(options, Path(scratch))
+        about = {"minimum_appliance": options.minimum_appliance}
+        Repository(options.repository).add(path.name, path, about, online)
+        print(f"{path.name} is released, {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _packed(options: argparse.Namespace, folder: Path) -> Path:
+    """Pack the model that was named; returns the bundle."""
     manifest = chosen(options.model)
     gate = json.loads(options.gate.read_text(encoding="utf-8"))
-    online = signing.online(options.keys, signing.passphrase())
-    name = name_of(manifest) + bundle.SUFFIX
+    shadow = _thresholds(options.thresholds)
+    path = folder / (name_of(manifest) + bundle.SUFFIX)
+    minimum, floor = options.minimum_appliance, options.floor
+    pack(manifest, gate, minimum, path, shadow=shadow, floor=floor)
+    return path
+
+
+def _usb_key(options: argparse.Namespace) -> None:
+    public = usb.make_key(options.keys, signing.passphrase(again=True))
+    print(f"Each box needs this as updates.usb_key:\n{public}")
+
+
+def _usb(options: argparse.Namespace) -> None:
+    key = signing.private(options.keys / f"{usb.KEY}.pem", signing.passphrase())
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / name
-        pack(manifest, gate, options.minimum_appliance, path)
-        about = {"minimum_appliance": options.minimum_appliance}
-        Repository(options.repository).add(name, path, about, online)
-        print(f"{name} is released, {path.stat().st_size / 1e6:.1f} MB")
+        made = usb.write(_packed(options, Path(scratch)), key, options.out)
+        print(f"on the box: echocart model fetch --file {made}")
 
 
 def _withdraw(options: argparse.Namespace) -> None:
@@ -182,6 +231,8 @@ _COMMANDS = {
     "refresh": _refresh,
     "rotate": _rotate,
     "list": _list,
+    "usb-key": _usb_key,
+    "usb": _usb,
 }
 
 
@@ -194,19 +245,34 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     made = {name: commands.add_parser(name) for name in _COMMANDS}
     for name, command in made.items():
-        command.add_argument("--repository", type=Path, required=True)
+        if not name.startswith("usb"):
+            command.add_argument("--repository", type=Path, required=True)
         if name != "list":
             command.add_argument("--keys", type=Path, required=True, help="folder of the PEM files")
     made["init"].add_argument("--root-keys", type=int, default=3)
     made["init"].add_argument("--threshold", type=int, default=2, help="root keys that must sign")
-    made["add"].add_argument("model", help="its folder, or the name of a release here")
-    made["add"].add_argument("--gate", type=Path, required=True, help="of models.evaluate --gate")
-    made["add"].add_argument("--minimum-appliance", default=__version__.split("+")[0])
+    for name in ("add", "usb"):
+        _of_a_release(made[name])
+    made["usb"].add_argument("--out", type=Path, required=True, help="folder, such as the stick's")
     made["withdraw"].add_argument("name", help="NAME-VERSION")
     made["withdraw"].add_argument("--why", required=True, help="boxes show it")
     made["rotate"].add_argument("role", choices=signing.ONLINE)
     made["rotate"].add_argument("--root-key", type=Path, action="append", required=True)
     return parser
+
+
+def _of_a_release(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", help="its folder, or the name of a release here")
+    command.add_argument("--gate", type=Path, required=True, help="of models.evaluate --gate")
+    command.add_argument("--minimum-appliance", default=__version__.split("+")[0])
+    command.add_argument(
+        "--thresholds",
+        type=Path,
+        help="JSON: what it must reach in the shadow; see docs/updates.md",
+    )
+    command.add_argument(
+        "--floor", default="", metavar="VERSION", help="oldest version that a box may go back to"
+    )
 
 
 if __name__ == "__main__":

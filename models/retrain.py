@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,14 +27,13 @@ from models.corrections import CorrectionsError, write_whole
 from models.data import letterboxed
 from models.lineage import revision
 from models.metrics import dice
+from models.mixing import POOR, default_mix, ratio
 from models.release import copy_view
 
 if TYPE_CHECKING:
     from models.network import Network
     from models.training import Frames, Recipe
-
-POOR = 0.85  # mean Dice on the corrections below which the network has more to learn than to keep
-MIX_WHEN_POOR, MIX_WHEN_GOOD = 1.0, 2.0
+    from models.workers import Alone
 
 _RETRAIN = "retrain a model"
 _STATE = ".retraining.pt"
@@ -137,7 +136,12 @@ class Sources:
 
 
 def retrain(
-    start: Manifest, sources: Sources, target: Target, recipe: "Recipe", mix: float | None
+    start: Manifest,
+    sources: Sources,
+    target: Target,
+    recipe: "Recipe",
+    mix: float | None,
+    workers: "Alone | None" = None,
 ) -> dict[str, Any]:
     """Refine `start`, write the new model's folder, and return how it agrees with the drawings.
 
@@ -151,6 +155,8 @@ def retrain(
         How; its `mix` is replaced.
     mix
         Originals for each correction; None lets the Dice on the corrections decide.
+    workers
+        This process and those that do the same beside it; the first one writes.
 
     Raises
     ------
@@ -159,70 +165,72 @@ def retrain(
     """
     from models.graph import complete, load
     from models.network import from_onnx, into_onnx
-    from models.training import Frames, as_dict, refine
+    from models.training import Frames, as_dict
+    from models.workers import Alone
 
+    workers = workers or Alone()
     drawn = [letterboxed(frame.load()) for frame in sources.taught]
     frames = Frames(drawn, [frame.load for frame in sources.drawn_from])
     watched = [letterboxed(frame.load()) for frame in sources.watched]
     graph = load(start.folder / start.variants[0].file)
     network = from_onnx(graph)
     scores = {"before": _agreement(network, start, drawn, watched)}
-    recipe = replace(recipe, mix=_mix(mix, scores["before"], bool(frames.originals)))
-    corrections_sha256, originals_sha256 = sources.checksums()
-    parts = [start.variants[0].sha256, corrections_sha256, originals_sha256, as_dict(recipe)]
-    state = target.folder / _STATE
+    say = print if workers.is_first else _silent
+    recipe = replace(recipe, mix=_mix(mix, scores["before"], bool(frames.originals), say))
+    parts = [start.variants[0].sha256, *sources.checksums(), as_dict(recipe)]
+    parts += [{"processes": workers.count}] * (workers.count > 1)
     target.folder.mkdir(parents=True, exist_ok=True)
-    with Progress("retraining", recipe, frames) as progress:
-        network = refine(
-            network,
-            frames,
-            recipe,
-            state=state,
-            fingerprint=_hash(json.dumps(parts).encode()),
-            on_step=progress,
-        )
+    state = target.folder / _STATE
+    fingerprint = _hash(json.dumps(parts).encode())
+    network = _refined(network, frames, recipe, state, fingerprint, workers)
+    workers.wait()
+    if not workers.is_first:
+        return scores
     scores["after"] = _agreement(network, start, drawn, watched)
     data = complete(into_onnx(network.cpu(), graph)).SerializeToString(deterministic=True)
-    step = card.Step(
-        start=start,
-        corrections=[frame.row for frame in sources.taught],
-        corrections_sha256=corrections_sha256,
-        originals=len(frames.originals),
-        originals_sha256=originals_sha256,
-        recipe=as_dict(recipe),
-        revision=revision(),
-        scores=scores,
-    )
+    step = _step(start, sources, recipe, scores)
     _write(target, start, data, step)
     state.unlink(missing_ok=True)
     return scores
 
 
-def default_mix(initial: float) -> float:
-    """Return the originals for each correction, by the network's mean Dice on the corrections.
+def _step(start: Manifest, sources: Sources, recipe: "Recipe", scores: dict[str, Any]) -> card.Step:
+    from models.training import as_dict
 
-    A network that is far off has more to learn from a correction than to lose: one original for
-    each. One that is nearly right has more to lose: two (docs/retraining.md has the figures).
-    """
-    return MIX_WHEN_POOR if initial < POOR else MIX_WHEN_GOOD
+    corrections_sha256, originals_sha256 = sources.checksums()
+    return card.Step(
+        start=start,
+        corrections=[frame.row for frame in sources.taught],
+        corrections_sha256=corrections_sha256,
+        originals=len(sources.drawn_from),
+        originals_sha256=originals_sha256,
+        recipe=as_dict(recipe),
+        revision=revision(),
+        scores=scores,
+    )
 
 
-def ratio(text: str) -> float:
-    """Read a mix: "2", "0.5", or originals to corrections, "2:1".
+def _refined(
+    network: "Network",
+    frames: "Frames",
+    recipe: "Recipe",
+    state: Path,
+    fingerprint: str,
+    workers: "Alone",
+) -> "Network":
+    from models.bar import Progress
+    from models.training import refine
 
-    Raises
-    ------
-    argparse.ArgumentTypeError
-        When it is neither.
-    """
-    try:
-        originals, _, corrected = text.partition(":")
-        value = float(originals) / float(corrected or 1)
-    except (ValueError, ZeroDivisionError):
-        value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text!r} is no ratio such as 2 or 2:1")
-    return value
+    with Progress("retraining", recipe, frames, shown=workers.is_first) as progress:
+        return refine(
+            network,
+            frames,
+            recipe,
+            state=state,
+            fingerprint=fingerprint,
+            on_step=progress,
+            workers=workers,
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -230,6 +238,7 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     try:
         from models.training import Recipe
+        from models.workers import started
     except ImportError:
         print("models.retrain needs PyTorch: pip install 'echocart[train]'", file=sys.stderr)
         return 1
@@ -242,16 +251,22 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
     try:
+        workers = started(options.accelerator, options.devices, options.strategy)
         start = load_manifest(options.start) if options.start else current_model()
         target = Target.of(options.out, start)
         sources = Sources.checked(options.corrections, options.originals)
-        scores = retrain(start, sources, target, recipe, options.mix)
+        scores = retrain(start, sources, target, recipe, options.mix, workers)
     except ApplianceError as error:
         print(error, file=sys.stderr)
+        return 1
+    except ValueError as error:
+        print(f"{_RETRAIN}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{_RETRAIN}: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
+    if not workers.is_first:
+        return 0
     print(card.table(scores))
     print(f"{target.name} {target.version}: echocart model add {target.folder}")
     return 0
@@ -281,36 +296,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("f32", "bf16"), help="f32 if absent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0 takes what PyTorch takes")
+    for name, absent in (("accelerator", "auto"), ("devices", "1"), ("strategy", "auto")):
+        parser.add_argument(
+            f"--{name}", default=absent, help=f"of Lightning: {_DEVICES[name]}; {absent} if absent"
+        )
     return parser
 
 
-class Progress:
-    """A bar with the time that is left on a terminal, nothing elsewhere."""
-
-    def __init__(self, title: str, recipe: "Recipe", frames: "Frames") -> None:
-        from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-        from rich.progress import Progress as Bar
-
-        from models.training import steps_of_epoch
-
-        columns = (TextColumn(title), BarColumn(), TextColumn("{task.description}"))
-        self._bar = Bar(*columns, TimeRemainingColumn())
-        total = recipe.epochs * steps_of_epoch(frames, recipe)
-        self._task = self._bar.add_task("loss", total=total)
-
-    def __enter__(self) -> "Progress":
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def __call__(self, step: int, loss: float) -> None:
-        """Show the steps done and the last loss."""
-        self._bar.update(self._task, completed=step, description=f"loss {loss:.3f}")
+_DEVICES = {
+    "accelerator": "cpu, gpu",
+    "devices": "how many; each runs this command",
+    "strategy": "ddp where there are several",
+}
 
 
-def _mix(mix: float | None, before: dict[str, dict[str, float]], has_originals: bool) -> float:
+def _silent(*_: object, **__: object) -> None:
+    """What every process but the first one says."""
+
+
+def _mix(
+    mix: float | None,
+    before: dict[str, dict[str, float]],
+    has_originals: bool,
+    say: Callable[..., None],
+) -> float:
     """What was asked for, or what the Dice on the corrections asks for, said aloud."""
     if not has_originals:
         return 0.0
@@ -319,7 +328,7 @@ def _mix(mix: float | None, before: dict[str, dict[str, float]], has_originals: 
     initial = float(np.mean(list(before["corrections"].values())))
     chosen = default_mix(initial)
     word = "poor" if initial < POOR else "good"
-    print(
+    say(
         f"mean Dice on the corrections is {initial:.3f}, {word}: "
         f"{chosen:g} originals for each correction (--mix chooses another)",
         file=sys.stderr,

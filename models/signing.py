@@ -77,6 +77,11 @@ def make(folder: Path, names: Sequence[str], secret: bytes) -> dict[str, CryptoS
 
 
 def load(path: Path, secret: bytes) -> CryptoSigner:
+    """Read a key that signs metadata; raises as `private` does."""
+    return CryptoSigner(private(path, secret))
+
+
+def private(path: Path, secret: bytes) -> Ed25519PrivateKey:
     """Read a key.
 
     Raises
@@ -96,7 +101,7 @@ def load(path: Path, secret: bytes) -> CryptoSigner:
         raise SigningError(
             _OPERATION, f"{path} is no Ed25519 key", "Make one: models.publish init."
         )
-    return CryptoSigner(key)
+    return key
 
 
 def online(folder: Path, secret: bytes) -> dict[str, CryptoSigner]:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from models.corrections import Drawn
 from models.data import augmented, letterboxed
 from models.network import CLASSES, Network
+from models.workers import Alone
 
 Read = Callable[[], Drawn]
 Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
@@ -94,6 +95,7 @@ def refine(
     fingerprint: str = "",
     on_step: Callable[[int, float], None] = lambda step, loss: None,
     on_epoch: Callable[[int, Network], None] = lambda epoch, network: None,
+    workers: Alone = Alone(),  # noqa: B008
 ) -> Network:
     """Refine a network, going on from `state` when it is of the same work.
 
@@ -111,6 +113,8 @@ def refine(
         Told of the steps done of epochs times `steps_of_epoch`, and the last loss.
     on_epoch
         Told of the epochs done, and given what the result would be if it ended there.
+    workers
+        This process and those that learn the same beside it.
 
     Returns
     -------
@@ -121,29 +125,25 @@ def refine(
         torch.set_num_threads(recipe.threads)
     start = network.to(_device(), memory_format=torch.channels_last).eval()
     learner = copy.deepcopy(start)
-    rate, decay = recipe.learning_rate, _WEIGHT_DECAY
-    optimizer = torch.optim.AdamW(learner.parameters(), rate, weight_decay=decay)
+    optimizer = torch.optim.AdamW(learner.parameters(), weight_decay=_WEIGHT_DECAY)
     done = _resume(state, fingerprint, learner, optimizer)
+    steps, stepped = workers.setup(learner, optimizer)
     per_epoch = steps_of_epoch(frames, recipe)
+    every = recipe.epochs * per_epoch
     on_step(done * per_epoch, math.nan)
     for epoch in range(done, recipe.epochs):
         # Of the epoch alone: a run that goes on after a kill shows what it would have shown.
         random = np.random.default_rng([recipe.seed, epoch])
         shown = frames.of_epoch(recipe, random)
-        learner.train()
+        steps.train()
         for step in range(per_epoch):
             overall = epoch * per_epoch + step
-            for group in optimizer.param_groups:
-                group["lr"] = _rate(recipe, overall, recipe.epochs * per_epoch)
             part = shown[step * recipe.batch : (step + 1) * recipe.batch]
-            batch = _Batch.of([(*augmented(a, b, random), original) for a, b, original in part])
-            loss = _loss(learner, start, batch, recipe)
-            optimizer.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
-            optimizer.step()
+            made = [(*augmented(a, b, random), original) for a, b, original in part]
+            loss = _loss(steps, start, _Batch.of(workers.part(made)), recipe)
+            _descend(loss, learner, stepped, _rate(recipe, overall, every), workers)
             on_step(overall + 1, float(loss.item()))
-        if state is not None:
+        if state is not None and workers.is_first:
             _save(state, fingerprint, learner, optimizer, epoch + 1)
         on_epoch(epoch + 1, between(start, learner, recipe.share))
     return between(start, learner, recipe.share)
@@ -213,7 +213,19 @@ class _Batch:
         )
 
 
-def _loss(learner: Network, start: Network, batch: _Batch, recipe: Recipe) -> Tensor:
+def _descend(
+    loss: Tensor, learner: Network, optimizer: torch.optim.Optimizer, rate: float, workers: Alone
+) -> None:
+    """Take one step down."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.zero_grad()
+    workers.backward(loss)
+    nn.utils.clip_grad_norm_(learner.parameters(), _CLIP)
+    optimizer.step()
+
+
+def _loss(learner: nn.Module, start: Network, batch: _Batch, recipe: Recipe) -> Tensor:
     with _mixed(recipe.precision):
         logits = learner(batch.pictures)
     logits = logits.float()

@@ -10,21 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from flask import Blueprint, Flask, jsonify, request, url_for
 from flask.wrappers import Response
 from flask_login import current_user
 from pydicom.filereader import read_file_meta_info
 
-from appliance import scu
 from appliance.config import Settings
-from appliance.dimse import OUT_OF_RESOURCES, AssociationError
 from appliance.ledger import audit, reception
-from appliance.scu import Outcome, Sent
 from appliance.webui.app import Refused, here
 from appliance.webui.language import N_, _, told
 from appliance.webui.openapi import describe
+
+if TYPE_CHECKING:
+    from appliance.scu import Sent
 
 blueprint = Blueprint("importing", __name__)
 
@@ -33,6 +33,7 @@ _BLOCK = 1 << 20
 _ROOM_STRIDE = 16 << 20  # bytes after which the free space is looked at again
 _TOGETHER = 3  # files at a time; others wait for their turn
 _TURN_S = 60.0
+_OUT_OF_RESOURCES = 0xA700  # PS3.4 B.2.3
 _ANYWHERE = ("0.0.0.0", "::", "")  # noqa: S104
 
 _PREAMBLE = bytes(128)
@@ -51,7 +52,7 @@ _NO_ROOM = N_(
     "The box is short of space: the file was not kept. Free some space, then drop it again."
 )
 _TOLD = {
-    OUT_OF_RESOURCES: (HTTPStatus.INSUFFICIENT_STORAGE, _NO_ROOM),
+    _OUT_OF_RESOURCES: (HTTPStatus.INSUFFICIENT_STORAGE, _NO_ROOM),
     0xA9: (
         HTTPStatus.UNPROCESSABLE_ENTITY,
         N_("The file holds another object than its header names: it was put aside, not kept."),
@@ -97,6 +98,8 @@ def take() -> tuple[Response, HTTPStatus]:
     201 once it is on disk, file and row; 200 when it was here already, or is a DICOMDIR; 422 when
     it can't be kept as it is; 503 and 507 when the box can't take it now; each with a sentence.
     """
+    from appliance.scu import Outcome  # here: see `_send`
+
     settings, ledger = here().settings, here().ledger
     with _turn(), _staged() as staged:
         path = Path(f"/proc/self/fd/{staged.fileno()}")  # it has no name: nothing is left of it
@@ -176,7 +179,12 @@ def _refuse(status: HTTPStatus, sentence: str) -> None:
     raise Refused(status, _(sentence))
 
 
-def _send(path: Path, settings: Settings) -> Sent:
+def _send(path: Path, settings: Settings) -> "Sent":
+    # Here: pynetdicom is 7 MB and a tenth of a second of each start, and files are dropped rarely.
+    from appliance import scu
+    from appliance.dimse import AssociationError
+    from appliance.scu import Outcome
+
     title = settings.box.ae_title
     host = settings.scp.host if settings.scp.host not in _ANYWHERE else "127.0.0.1"
     try:

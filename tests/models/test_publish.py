@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from appliance import bundle
 from appliance.manifest import current_model
 from models import publish, signing
 
@@ -43,7 +44,15 @@ def test_from_the_ceremony_to_a_withdrawn_release_and_a_new_key(place, typed):
     ]
     assert {path.stat().st_mode & 0o777 for path in (place / "keys").iterdir()} == {0o600}
     assert b"ENCRYPTED" in (place / "keys" / "root-1.pem").read_bytes()
-    assert typed("add", "", "--gate", gate(place))[0] == 0
+    thresholds = place / "thresholds.json"
+    thresholds.write_text('{"loops": -1}')
+    terms = ("--thresholds", str(thresholds), "--floor", "0.9.0")
+    assert "thresholds.json: loops: " in typed("add", "", "--gate", gate(place), *terms)[1]
+    thresholds.write_text('{"loops": 20}')
+    assert typed("add", "", "--gate", gate(place), *terms)[0] == 0
+    (tar,) = (place / "repository" / "targets").glob("*.tar")
+    about = bundle.unpack(tar, place / "unpacked").about
+    assert (about.shadow.loops, about.floor) == (20, "0.9.0")
     assert "first-network-1.0.0.tar" in typed("list")[1]
     assert typed("withdraw", "first-network-1.0.0", "--why", "too small atria")[0] == 0
     assert "withdrawn: too small atria" in typed("list")[1]
@@ -87,3 +96,23 @@ def test_one_root_key_rotates_nothing(place, typed):
     assert (status, "2 must" in said) == (1, True)
     assert (place / "keys" / "targets.pem").read_bytes() == before
     assert typed("refresh")[0] == 0
+
+
+def test_a_release_on_a_stick_needs_its_own_key_and_its_own_passed_gate(place, capsys):
+    def typed(*words):
+        status = publish.main([*words, "--keys", str(place / "keys")])
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    words = ("usb", "", "--out", str(place / "stick"), "--gate")
+    status, said = typed(*words, gate(place))
+    assert (status, "usb.pem can't be read" in said) == (1, True)
+    status, said = typed("usb-key")
+    assert (status, (place / "keys" / "usb.pub").read_text().splitlines()[1] in said) == (0, True)
+    assert typed("usb-key")[0] == 1, "a key in use is never overwritten"
+    status, said = typed(*words, gate(place, passed=False))
+    assert (status, "did not pass its gate" in said) == (1, True)
+    assert not (place / "stick").exists()
+    status, said = typed(*words, gate(place))
+    assert (status, "model fetch --file" in said) == (0, True)
+    assert [path.name for path in (place / "stick").iterdir()] == ["first-network-1.0.0.echocart"]

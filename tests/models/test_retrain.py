@@ -20,7 +20,8 @@ from appliance.manifest import current_model, load_manifest
 from models import corrections
 from models.camus import checksum, open_dataset
 from models.data import letterboxed
-from models.retrain import Sources, default_mix, ratio
+from models.mixing import default_mix, ratio
+from models.retrain import Sources
 from tests.box import LOADED_MACHINE_S, REPOSITORY, Box
 from tests.models.drawings import directory, drawn_frames
 from tests.phantom import cine_loop
@@ -161,6 +162,32 @@ def test_killed_it_goes_on_and_makes_the_same_model(corrected, retrained, tmp_pa
     again, whole = load_manifest(tmp_path / "first-network-1.1.0"), load_manifest(retrained)
     assert again.variants[0].sha256 == whole.variants[0].sha256
     assert not state.exists()
+
+
+def test_two_processes_learn_together_what_one_learns(corrected, retrained, tmp_path):
+    folder = tmp_path / "first-network-1.1.0"
+    lightning = ("--accelerator", "cpu", "--devices", 2, "--strategy", "ddp")
+    done = retrain("--corrections", corrected, "--out", folder, "--epochs", EPOCHS, *lightning)
+    assert done.returncode == 0, done.stderr
+    assert "world_size" in done.stderr or "2 processes" in done.stderr, done.stderr
+    assert done.stdout.count("echocart model add") == 1, "one of them speaks"
+    before, alone = (
+        dice_of(current_model(), corrected),
+        dice_of(load_manifest(retrained), corrected),
+    )
+    together = dice_of(load_manifest(folder), corrected)
+    assert together.mean() > before.mean() + 0.02
+    assert together == pytest.approx(alone, abs=0.02)
+    assert not (folder / ".retraining.pt").exists()
+
+
+def test_flags_that_lightning_refuses_are_one_sentence(corrected, tmp_path):
+    words = ("--corrections", corrected, "--out", tmp_path / "first-network-1.1.0")
+    for flags in (("--devices", 2, "--strategy", "telepathy"), ("--devices", "many")):
+        done = retrain(*words, "--accelerator", "cpu", *flags)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        assert "retrain a model: " in done.stderr
 
 
 @pytest.fixture(scope="module")

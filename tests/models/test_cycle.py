@@ -1,0 +1,17 @@
+"""The whole loop, small: corrections pulled, learnt from, gated, signed, promoted, and named."""
+
+import pytest
+
+from appliance.manifest import current_model
+from bench import cycle
+
+pytestmark = [pytest.mark.models, pytest.mark.timeout(900)]
+
+
+def test_the_next_correction_names_the_model_that_learnt_from_the_last_ones(tmp_path):
+    start = current_model()
+    turned = cycle.turn(tmp_path, count=10, epochs=1)
+    assert {row.model_sha256 for row in turned.rows} <= {item.sha256 for item in start.variants}
+    assert {row.split for row in turned.rows} == {"train", "validation"}
+    assert turned.history == ["fetched", "staged", "promoted"]
+    assert turned.described == f"Echocart correction of {turned.name.replace('-1.', ' 1.')}"
