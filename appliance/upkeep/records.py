@@ -1,6 +1,6 @@
 """Reviews as files in the spool, each with everything that it names: they outlive the ledger.
 
-A file is written before the page confirms a review, and never changed. It holds the rows of the
+A file is written as soon as the page has confirmed a review, and never changed. It holds the rows of the
 review, of what was reviewed, and what was queued with it.
 """
 

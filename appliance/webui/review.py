@@ -1,8 +1,11 @@
 """Accept, correct, reject, undo: one POST, one immutable row, refused when what was shown has changed."""
 
+import logging
 import math
 import re
+import sqlite3
 from collections.abc import Mapping
+from functools import partial
 from hmac import compare_digest
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -14,10 +17,12 @@ from flask_login import current_user
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from appliance import masks
+from appliance.errors import ApplianceError
+from appliance.ledger import Ledger, worklist
 from appliance.ledger import review as reviews
-from appliance.ledger import worklist
 from appliance.ledger.refusal import Conflict, Stale
 from appliance.ledger.review import Decision
+from appliance.spool import Spool
 from appliance.upkeep import records
 from appliance.webui import words
 from appliance.webui.app import Refused, here
@@ -27,6 +32,8 @@ from appliance.webui.language import N_, _, told
 from appliance.webui.loops import find
 from appliance.webui.nameless import patient_key
 from appliance.webui.openapi import describe
+
+log = logging.getLogger("echocart.webui")
 
 blueprint = Blueprint("review", __name__)
 
@@ -100,15 +107,25 @@ def post_review(seq: int) -> tuple[Response, int]:
         decision = _decision(posted, loop, correction)
         wanted = here().settings.wanted(decision.decision, loop["sop_instance_uid"])
         row = reviews.record(here().ledger, decision, wanted)
-        # Confirmed means that it outlives the ledger, too.
-        records.write(here().ledger, here().spool, row["id"])
     except (Stale, Conflict) as error:
         sentence = f"{words.spoken(error.subject)} {told(error.hint)}"
         raise Refused(HTTPStatus.CONFLICT, sentence) from error
     stored = {name: value for name, value in row.items() if name not in ("measures", "geometry")}
     sign, word = _RESULT[row["decision"]]
     answer = jsonify(**stored, said=f"{sign} {_(word)}", next=_next(loop, posted))
+    # The ledger has it durably; three more syncs are not what the reviewer waits for.
+    answer.call_on_close(partial(_keep_beside, here().ledger, here().spool, row["id"]))
     return answer, HTTPStatus.CREATED
+
+
+def _keep_beside(ledger: Ledger, spool: Spool, number: int) -> None:
+    """Write the review's file, with which it outlives the ledger."""
+    try:
+        records.write(ledger, spool, number)
+    except (ApplianceError, sqlite3.Error) as error:
+        log.warning(
+            "review %d has no file yet (%s): tried again soon", number, type(error).__name__
+        )
 
 
 def _parse() -> _Posted:
