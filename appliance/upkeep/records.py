@@ -1,7 +1,7 @@
 """Reviews as files in the spool, each with everything that it names: they outlive the ledger.
 
-A file is written as soon as the page has confirmed a review, and never changed. It holds the rows of the
-review, of what was reviewed, and what was queued with it.
+A file is written as soon as the page has confirmed a review, and never changed. It holds the rows
+of the review, of what was reviewed, and what was queued with it.
 """
 
 import gzip
