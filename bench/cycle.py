@@ -9,7 +9,6 @@ import functools
 import http.server
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import numpy as np
 from appliance import masks
 from appliance.ledger import release, review, worklist
 from appliance.ledger.review import Decision
-from appliance.manifest import Manifest, current_model
+from appliance.manifest import current_model
 from appliance.sector.geometry import Geometry
 from models import corrections
 from models.corrections import Drawn, Row
@@ -128,7 +127,7 @@ def turn(folder: Path, count: int, epochs: int) -> Turned:
                     *("--epochs", epochs, "--threads", os.cpu_count() or 1),
                 )
             with steps.step("gated"):
-                _gate(folder, name, _at_full_precision(start, folder / "current"))
+                _gate(folder, name, start.folder)
             with steps.step("published"):
                 _publish(folder, "add", folder / name, *_wanted(folder))
             with steps.step("fetched, proven, drawn in the shadow, promoted"):
@@ -248,15 +247,6 @@ def _repository(folder: Path) -> Iterator[tuple[str, Path]]:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         """Say nothing."""
-
-
-def _at_full_precision(start: Manifest, folder: Path) -> Path:
-    """Copy the model in use at f32 alone: nothing else is measured of a retrained one, and time counts."""
-    shutil.copytree(start.folder, folder)
-    own = [item for item in start.variants if item.precision == "f32"]
-    made = start.model_copy(update={"variants": tuple(own)})
-    (folder / "manifest.json").write_text(made.model_dump_json(indent=1))
-    return folder
 
 
 def _gate(folder: Path, name: str, current: Path) -> None:

@@ -10,7 +10,7 @@ to know of a model, `models.evaluate` tells.
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,39 +25,60 @@ from models.corrections import CorrectionsError
 from models.data import letterboxed
 from models.metrics import dice
 
-__all__ = ["dice", "frames", "measure", "measure_all", "write"]
+__all__ = ["agreement", "dice", "frames", "measure", "measure_all", "write"]
 
 SPLIT = "validation"
+CAMUS = "CAMUS, validation patients, both views, ED and ES"
 _DIGITS = 4  # of a Dice: a hundredth of a point
 
 
-def frames(folder: Path) -> Iterator[tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]]:
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+
+def frames(folder: Path) -> Iterator[Pair]:
     """Yield each validation frame and its expert's label map, both uint8 [384, 384]."""
     for frame in open_dataset(folder).frames(SPLIT):
         yield letterboxed(frame.load())
 
 
 def measure(backend: Backend, manifest: Manifest, folder: Path) -> Accuracy:
-    """Run every validation frame through one backend.
+    """Run every validation frame of a data set through one backend.
 
     Raises
     ------
     CorrectionsError
         When there is none, or one can't be read.
     """
+    return agreement(backend, manifest, frames(folder), CAMUS)
+
+
+def agreement(backend: Backend, manifest: Manifest, pairs: Iterable[Pair], data: str) -> Accuracy:
+    """Run frames through one backend.
+
+    Parameters
+    ----------
+    backend, manifest
+        The model.
+    pairs
+        Frame and its expert's label map, uint8 [384, 384] each.
+    data
+        What the frames are called.
+
+    Raises
+    ------
+    CorrectionsError
+        When there is none.
+    """
     scores = np.array(
-        [
-            dice(backend.infer(frame).labels, expert, manifest.labels)
-            for frame, expert in frames(folder)
-        ]
+        [dice(backend.infer(frame).labels, expert, manifest.labels) for frame, expert in pairs]
     )
     if not len(scores):
         hint = "Name a directory with the validation patients."
-        raise CorrectionsError("measure a model", f"{folder} has no frame in {SPLIT}", hint)
+        raise CorrectionsError("measure a model", f"there is no frame of {data}", hint)
     means = [round(float(mean), _DIGITS) for mean in scores.mean(axis=0)]
     return Accuracy(
         backend="openvino" if backend.name == "openvino" else "onnxruntime",
-        data="CAMUS, validation patients, both views, ED and ES",
+        data=data,
         frames=len(scores),
         dice=dict(zip([s.name for s in manifest.structures], means, strict=True)),
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from appliance.manifest import Manifest
+from appliance.manifest import Manifest, Variant
 from models.corrections import Row
 
 Scores = dict[str, dict[str, dict[str, float]]]
@@ -77,20 +77,16 @@ class Step:
 
 
 def manifest(
-    start: Manifest, name: str, version: str, file: str, sha256: str, step: Step
+    start: Manifest, name: str, version: str, variants: Sequence[Variant], step: Step
 ) -> Manifest:
-    """Return the new model's manifest: the start's, with other files, no figures, one more step.
+    """Return the new model's manifest: the start's, with other files and one more step.
 
     Licence, citation and the research-use flag stay: what derives from weights bears their terms.
     """
-    same = {"file": file, "sha256": sha256, "accuracy": ()}
-    # Lower precisions with a file of their own are made by models.export.
-    own = [variant for variant in start.variants if variant.file == start.variants[0].file]
-    variants = tuple(variant.model_copy(update=same) for variant in own)
     changed = {
         "name": name,
         "version": version,
-        "variants": variants,
+        "variants": tuple(variants),
         "lineage": (*start.lineage, step.summary),
     }
     return Manifest.model_validate({**start.model_dump(), **_plain(changed)})
@@ -102,7 +98,7 @@ def text(made: Manifest, step: Step) -> str:
     lineage = "\n".join(f"{number}. {line}" for number, line in enumerate(made.lineage, 1))
     return f"""# Model card: {made.name} {made.version}
 
-{research}Made by `models.retrain`; nobody has evaluated it on hearts it was not trained on.
+{research}Made by `models.retrain`; it is not yet held against the model in use (`models.evaluate --gate`).
 
 ## Licence
 {made.licence}. Whoever publishes anything made with it cites:
@@ -116,7 +112,30 @@ def text(made: Manifest, step: Step) -> str:
 Mean Dice. The corrections are those it learnt from; the originals were kept out of training.
 
 {table(step.scores)}
+
+## Precisions
+{measured(made)}
 """
+
+
+def measured(made: Manifest) -> str:
+    """Return the Dice of each backend at each precision, as a sentence and a Markdown table."""
+    names = [structure.name for structure in made.structures]
+    said = [(variant, accuracy) for variant in made.variants for accuracy in variant.accuracy]
+    if not said:
+        return "Nothing was measured: no precision below f32 is taken unasked."
+    first = said[0][1]
+    lines = [
+        f"| {accuracy.backend} | {variant.precision} | {variant.file} | "
+        + " | ".join(f"{accuracy.dice[name]:.4f}" for name in names)
+        + " |"
+        for variant, accuracy in said
+    ]
+    return f"""Mean Dice on {first.data} ({first.frames} frames). A precision below f32 is here only because no structure loses more than {made.gates.precision_loss} points of 100.
+
+| run on | precision | file | {" | ".join(names)} |
+|---|---|---|{"---|" * len(names)}
+{chr(10).join(lines)}"""
 
 
 def table(scores: Scores) -> str:

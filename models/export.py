@@ -74,6 +74,7 @@ def export(source: Path, out: Path, camus: Path | None, like: Manifest) -> Manif
     ApplianceError
         When the network, the frames or the name can't be used.
     """
+    from models.proof import Proof
     from models.release import Release, copy_view, write_manifest
 
     name, version = _named(out)
@@ -85,8 +86,10 @@ def export(source: Path, out: Path, camus: Path | None, like: Manifest) -> Manif
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as scratch:
         folder = Path(scratch) / out.name
         folder.mkdir()
-        release = Release(like.model_copy(update=same), folder, camus)
-        release.add_float(model)
+        proof = Proof.of_dataset(camus) if camus else None
+        release = Release(like.model_copy(update=same), folder, proof)
+        release.add_full(model)
+        release.add_half(model)
         release.add_int8(model)
         copy_view(like, folder)
         write_manifest(release.manifest(), folder, lineage)

@@ -19,17 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from appliance.errors import ApplianceError
 from models import graph
-from models.camus import open_dataset
-from models.data import letterboxed
 
 if TYPE_CHECKING:
     import onnx
 
 Bytes = npt.NDArray[np.uint8]
 
-CALIBRATION = 64  # frames, evenly over the training patients: more changed no Dice
 _QUANTIZED = ("Conv", "ConvTranspose", "Concat", "MaxPool", "Add")
 _COUNTED = re.compile(r'(<layer id="(\d+)" name="[^"/]*?)_\d+(?=["/])')
 _BEGINNING = (1980, 1, 1, 0, 0, 0)  # of time, for a ZIP
@@ -57,25 +53,10 @@ OPENVINO = (Recipe(0, 0), Recipe(1, 1), Recipe(1, 1, quick_bias=False), Recipe(1
 TENSORRT = (Recipe(1, 1), Recipe(1, 3), Recipe(3, 5))
 
 
-def calibration_frames(folder: Path, count: int = CALIBRATION) -> list[Bytes]:
-    """Return letterboxed frames of training patients, uint8 [1, 1, 384, 384] each.
-
-    Raises
-    ------
-    CorrectionsError
-        When the folder is no data set, or a frame can't be read.
-    """
-    frames = open_dataset(folder).frames("train")
-    if not frames:
-        hint = "Name a directory with the training patients."
-        raise ApplianceError("calibrate 8 bits", f"{folder} has no frame to train on", hint)
-    chosen = np.linspace(0, len(frames) - 1, min(count, len(frames))).astype(int)
-    return [letterboxed(frames[place].load())[0][None, None] for place in chosen]
-
-
 def symmetric(model: "onnx.ModelProto", frames: Sequence[Bytes], recipe: Recipe) -> bytes:
     """Return an ONNX with symmetric QuantizeLinear and DequantizeLinear: TensorRT parses it.
 
+    The frames it is calibrated on are uint8 [1, 1, 384, 384] each.
     Weights are stored in int8, by output channel; biases and all behind the last convolution stay
     in float32.
     """

@@ -19,8 +19,10 @@ from appliance.config import Engine
 from appliance.engine.backend import Backend, loses, open_backend
 from appliance.errors import BackendError
 from appliance.manifest import Accuracy, BackendName, Manifest, Precision, Variant
-from models import graph, quantize
-from models.accuracy import measure
+from models import card, graph, quantize
+from models.accuracy import agreement
+from models.corrections import write_whole
+from models.proof import Proof
 
 if TYPE_CHECKING:
     import onnx
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 Make = Callable[[quantize.Recipe], bytes]
 
 _THREADS = 2  # of the smallest box
-_TIMED = 50  # frames
+_TIMED, _TOLD = 50, 10  # frames: where a time counts, and where it is told beside the Dice
 
 
 def _say(line: str) -> None:
@@ -45,44 +47,48 @@ class Release:
         The model whose structures, licence and gates it has; name, version and lineage its own.
     folder
         Where its files are written.
-    camus
+    proof
         Frames to calibrate with and to measure on; None: neither.
     say
         Tells the person what was measured, and what wasn't made and why.
+    stem
+        Begins the name of each network's file.
     variants
         What is ready.
     """
 
     like: Manifest
     folder: Path
-    camus: Path | None
+    proof: Proof | None
     say: Callable[[str], None] = _say
+    stem: str = "network"
     variants: list[Variant] = field(default_factory=list)
 
-    def add_float(self, model: "onnx.ModelProto") -> None:
-        """Add f32 and what may be had of it without learning from frames: bf16 and f16."""
+    def add_full(self, model: "onnx.ModelProto") -> None:
+        """Add f32, and bf16, which is computed from the same file."""
         here: tuple[BackendName, ...] = ("openvino", "onnxruntime")
-        full = self._write("network.onnx", "f32", here, _bytes(graph.packed(model)))
+        full = self._write("onnx", "f32", here, _bytes(graph.packed(model)))
         self._add(full)
         self._add(full.model_copy(update={"precision": "bf16", "backends": ("openvino",)}))
-        half = _bytes(graph.half(model))
-        self._add(self._write("network.f16.onnx", "f16", ("onnxruntime", "tensorrt"), half))
+
+    def add_half(self, model: "onnx.ModelProto") -> None:
+        """Add f16."""
+        data = _bytes(graph.half(model))
+        self._add(self._write("f16.onnx", "f16", ("onnxruntime", "tensorrt"), data))
 
     def add_int8(self, model: "onnx.ModelProto") -> None:
         """Add both 8-bit forms, by the first recipe that loses little enough."""
-        if self.camus is None:
+        if self.proof is None:
             self.say("int8: not made: it is calibrated on frames; give --camus DIR")
             return
-        frames = quantize.calibration_frames(self.camus)
+        frames = self.proof.calibration
         self._first_good(
-            lambda data: self._write("network.int8.openvino.zip", "int8", ("openvino",), data),
+            lambda data: self._write("int8.openvino.zip", "int8", ("openvino",), data),
             lambda recipe: quantize.for_openvino(model, frames, recipe),
             quantize.OPENVINO,
         )
         self._first_good(
-            lambda data: self._write(
-                "network.int8.onnx", "int8", ("onnxruntime", "tensorrt"), data
-            ),
+            lambda data: self._write("int8.onnx", "int8", ("onnxruntime", "tensorrt"), data),
             lambda recipe: quantize.symmetric(model, frames, recipe),
             quantize.TENSORRT,
         )
@@ -106,7 +112,7 @@ class Release:
 
     def _add(self, variant: Variant) -> bool:
         """Measure a variant, and keep it if it loses little enough; tell whether it was kept."""
-        if self.camus is None:
+        if self.proof is None:
             self.variants.append(variant)
             if variant.precision != "f32":
                 self.say(f"{variant.precision}: not measured, so never taken unasked")
@@ -127,7 +133,7 @@ class Release:
         return True
 
     def _measured(self, variant: Variant, name: BackendName) -> list[Accuracy]:
-        assert self.camus is not None
+        assert self.proof is not None
         manifest = self.manifest([variant])
         engine = Engine(backend=name, precision=variant.precision, threads=_THREADS)
         try:
@@ -135,9 +141,10 @@ class Release:
         except BackendError as error:
             self.say(f"{name} {variant.precision}: {error}")
             return []
-        accuracy = measure(backend, manifest, self.camus)
+        accuracy = agreement(backend, manifest, self.proof.judges, self.proof.data)
         figures = "  ".join(f"{key} {value:.4f}" for key, value in accuracy.dice.items())
-        self.say(f"{name} {variant.precision}: {figures}  {frame_ms(backend, manifest):.1f} ms")
+        took = frame_ms(backend, manifest, _TOLD)
+        self.say(f"{name} {variant.precision}: {figures}  {took:.1f} ms")
         return [accuracy]
 
     def _loses(self, accuracy: Accuracy) -> float:
@@ -150,9 +157,10 @@ class Release:
         return loses(full[0], accuracy.dice) if full else 0.0
 
     def _write(
-        self, file: str, precision: Precision, backends: Sequence[str], data: bytes
+        self, suffix: str, precision: Precision, backends: Sequence[str], data: bytes
     ) -> Variant:
-        (self.folder / file).write_bytes(data)
+        file = f"{self.stem}.{suffix}"
+        write_whole(self.folder / file, data)
         return Variant(
             file=file,
             sha256=hashlib.sha256(data).hexdigest(),
@@ -162,11 +170,11 @@ class Release:
         )
 
 
-def frame_ms(backend: Backend, manifest: Manifest) -> float:
+def frame_ms(backend: Backend, manifest: Manifest, frames: int = _TIMED) -> float:
     """Return the median time of a frame, milliseconds, on two threads."""
     frame = np.full((manifest.input.rows, manifest.input.columns), 40, np.uint8)
     times = []
-    for _ in range(_TIMED):
+    for _ in range(frames):
         start = time.perf_counter()
         backend.infer(frame)
         times.append(time.perf_counter() - start)
@@ -181,23 +189,15 @@ def copy_view(like: Manifest, folder: Path) -> None:
 
 def write_manifest(made: Manifest, folder: Path, lineage: dict[str, Any]) -> None:
     """Write manifest.json, lineage.json and the card's beginning."""
-    (folder / "README.md").write_text(card(made), encoding="utf-8")
+    (folder / "README.md").write_text(page(made), encoding="utf-8")
     text = json.dumps(lineage, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
     (folder / "lineage.json").write_text(text, encoding="utf-8")
     (folder / "manifest.json").write_text(made.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def card(made: Manifest) -> str:
+def page(made: Manifest) -> str:
     """Return the model's card, in Markdown: what the manifest knows; the rest is for its author."""
     research = "**For research use only: not a medical device.** " if made.research_use_only else ""
-    names = [structure.name for structure in made.structures]
-    lines = [
-        f"| {accuracy.backend} | {variant.precision} | {variant.file} | "
-        + " | ".join(f"{accuracy.dice[name]:.4f}" for name in names)
-        + " |"
-        for variant in made.variants
-        for accuracy in variant.accuracy
-    ]
     lineage = "\n".join(f"{number}. {line}" for number, line in enumerate(made.lineage, 1))
     return f"""# Model card: {made.name} {made.version}
 
@@ -209,20 +209,11 @@ def card(made: Manifest) -> str:
 > {made.citation}
 
 ## How good it is
-Mean Dice on {_measured_on(made)}. A precision below f32 is here only because no structure loses more than {made.gates.precision_loss} points of 100.
-
-| run on | precision | file | {" | ".join(names)} |
-|---|---|---|{"---|" * len(names)}
-{chr(10).join(lines)}
+{card.measured(made)}
 
 ## Lineage
 {lineage}
 """
-
-
-def _measured_on(made: Manifest) -> str:
-    said = [accuracy for variant in made.variants for accuracy in variant.accuracy]
-    return f"{said[0].data} ({said[0].frames} frames)" if said else "nothing yet"
 
 
 def _bytes(model: "onnx.ModelProto") -> bytes:

@@ -4,8 +4,9 @@
 
 `--mix` says how many original frames are shown for each corrected one; without it the network's
 Dice on the corrections decides (docs/retraining.md). `--out` may also be a file, MODEL.onnx:
-manifest.json, lineage.json and the card are put beside it. Killed and called again with the same
-words, it goes on where it was. Needs the [train] extra.
+manifest.json, lineage.json and the card are put beside it. Precisions below f32 are written as
+models.export does, each only where frames kept out of training prove that it loses little. Killed
+and called again with the same words, it goes on where it was. Needs the [train] extra.
 """
 
 import argparse
@@ -21,24 +22,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from appliance.errors import ApplianceError
-from appliance.manifest import Manifest, current_model, load_manifest
-from models import camus, card
-from models.corrections import CorrectionsError, write_whole
+from appliance.manifest import Manifest, Variant, current_model, load_manifest
+from models import card
+from models.corrections import write_whole
 from models.data import letterboxed
 from models.lineage import revision
 from models.metrics import dice
 from models.mixing import POOR, default_mix, ratio
-from models.release import copy_view
+from models.proof import Proof
+from models.release import Release, copy_view
+from models.sources import FEWEST, RETRAIN, Sources
 
 if TYPE_CHECKING:
+    import onnx
+
     from models.network import Network
     from models.training import Frames, Recipe
     from models.workers import Alone
 
-_RETRAIN = "retrain a model"
 _STATE = ".retraining.pt"
 _NAMED = re.compile(r"([a-z0-9-]+)-(\d+\.\d+\.\d+)")
-_WATCHED = 40  # original validation frames looked at for forgetting: a minute on a laptop
 
 
 @dataclass(frozen=True)
@@ -68,71 +71,12 @@ class Target:
             name, version = start.name, f"{major}.{int(minor) + 1}.0"
         else:
             hint = "Call it NAME-VERSION, as in first-network-1.1.0, or name a file MODEL.onnx."
-            raise ApplianceError(_RETRAIN, f"--out {out} names no version", hint)
+            raise ApplianceError(RETRAIN, f"--out {out} names no version", hint)
         folder = out.parent if is_file else out
         if (folder / "manifest.json").exists():
             hint = "Choose another version, or delete it."
-            raise ApplianceError(_RETRAIN, f"there is a model in {folder} already", hint)
+            raise ApplianceError(RETRAIN, f"there is a model in {folder} already", hint)
         return cls(folder, out.name if is_file else "network.onnx", name, version)
-
-
-@dataclass(frozen=True)
-class Sources:
-    """The data sets of a retraining, every file of them looked at.
-
-    Attributes
-    ----------
-    corrections
-        What a person drew.
-    originals
-        What the network knew before.
-    """
-
-    corrections: camus.Dataset
-    originals: tuple[camus.Dataset, ...]
-
-    @classmethod
-    def checked(cls, corrected: Path, originals: Sequence[Path]) -> "Sources":
-        """Open them.
-
-        Raises
-        ------
-        CorrectionsError
-            When there is nothing to learn from, or a broken file: the first, by name.
-        """
-        made = cls(camus.checked(corrected), tuple(camus.checked(path) for path in originals))
-        if not made.taught:
-            hint = "Pull some first: python -m models.pull --from URL --to DIR."
-            raise CorrectionsError(_RETRAIN, f"{corrected} holds no frame to learn from", hint)
-        return made
-
-    @property
-    def taught(self) -> list[camus.Frame]:
-        """The corrections."""
-        return self.corrections.frames("train")
-
-    @property
-    def drawn_from(self) -> list[camus.Frame]:
-        """Originals that may be mixed in."""
-        return [frame for dataset in self.originals for frame in dataset.frames("train")]
-
-    @property
-    def watched(self) -> list[camus.Frame]:
-        """Originals of hearts that nobody corrected, evenly over the data sets, to see forgetting."""
-        known = {frame.patient for frame in self.taught}
-        frames = [
-            frame
-            for dataset in self.originals
-            for frame in dataset.frames("validation")
-            if frame.patient not in known
-        ]
-        return frames[:: max(1, -(-len(frames) // _WATCHED))]
-
-    def checksums(self) -> tuple[str, str]:
-        """Return the SHA-256 of the corrections and of the originals, "" without any."""
-        hashes = [camus.checksum(dataset) for dataset in self.originals]
-        whole = _hash("".join(sorted(hashes)).encode()) if len(hashes) > 1 else "".join(hashes)
-        return camus.checksum(self.corrections), whole
 
 
 def retrain(
@@ -142,6 +86,8 @@ def retrain(
     recipe: "Recipe",
     mix: float | None,
     workers: "Alone | None" = None,
+    *,
+    lower: bool = True,
 ) -> dict[str, Any]:
     """Refine `start`, write the new model's folder, and return how it agrees with the drawings.
 
@@ -157,13 +103,15 @@ def retrain(
         Originals for each correction; None lets the Dice on the corrections decide.
     workers
         This process and those that do the same beside it; the first one writes.
+    lower
+        With the precisions below f32 that the frames kept out prove.
 
     Raises
     ------
     ManifestError
         When the network of `start` isn't one that can be refined.
     """
-    from models.graph import complete, load
+    from models.graph import complete, constants_as_initialisers, load, tidied
     from models.network import from_onnx, into_onnx
     from models.training import Frames, as_dict
     from models.workers import Alone
@@ -187,9 +135,10 @@ def retrain(
     if not workers.is_first:
         return scores
     scores["after"] = _agreement(network, start, drawn, watched)
-    data = complete(into_onnx(network.cpu(), graph)).SerializeToString(deterministic=True)
-    step = _step(start, sources, recipe, scores)
-    _write(target, start, data, step)
+    made = tidied(constants_as_initialisers(complete(into_onnx(network.cpu(), graph))))
+    proof = _proof(sources) if lower else None
+    variants = _variants(target, start, made, proof)
+    _write(target, start, variants, _step(start, sources, recipe, scores))
     state.unlink(missing_ok=True)
     return scores
 
@@ -255,15 +204,17 @@ def main(arguments: Sequence[str]) -> int:
         start = load_manifest(options.start) if options.start else current_model()
         target = Target.of(options.out, start)
         sources = Sources.checked(options.corrections, options.originals)
-        scores = retrain(start, sources, target, recipe, options.mix, workers)
+        scores = retrain(
+            start, sources, target, recipe, options.mix, workers, lower=not options.f32_only
+        )
     except ApplianceError as error:
         print(error, file=sys.stderr)
         return 1
     except ValueError as error:
-        print(f"{_RETRAIN}: {error}", file=sys.stderr)
+        print(f"{RETRAIN}: {error}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"{_RETRAIN}: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        print(f"{RETRAIN}: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
     if not workers.is_first:
         return 0
@@ -296,6 +247,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--precision", choices=("f32", "bf16"), help="f32 if absent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0 takes what PyTorch takes")
+    parser.add_argument("--f32-only", action="store_true", help="write no lower precision")
     for name, absent in (("accelerator", "auto"), ("devices", "1"), ("strategy", "auto")):
         parser.add_argument(
             f"--{name}", default=absent, help=f"of Lightning: {_DEVICES[name]}; {absent} if absent"
@@ -308,6 +260,10 @@ _DEVICES = {
     "devices": "how many; each runs this command",
     "strategy": "ddp where there are several",
 }
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _silent(*_: object, **__: object) -> None:
@@ -363,10 +319,34 @@ def mean_of(scores: Sequence[Sequence[float]], manifest: Manifest) -> dict[str, 
     return {name: round(float(mean), 4) for name, mean in zip(names, means, strict=True)}
 
 
-def _write(target: Target, start: Manifest, data: bytes, step: card.Step) -> None:
-    """Write network, lineage and card, then the manifest that makes them a model."""
-    manifest = card.manifest(start, target.name, target.version, target.file, _hash(data), step)
-    write_whole(target.folder / target.file, data)
+def _proof(sources: Sources) -> Proof | None:
+    proof = sources.proof
+    if proof is None:
+        _tell(
+            f"no precision below f32 is made: fewer than {FEWEST} frames were kept out of training"
+            " to prove it on; --originals brings some"
+        )
+    return proof
+
+
+def _variants(
+    target: Target,
+    start: Manifest,
+    model: "onnx.ModelProto",
+    proof: Proof | None,
+) -> Sequence[Variant]:
+    """Write the network at f32, and at each lower precision that is proven to lose little."""
+    release = Release(start, target.folder, proof, _tell, Path(target.file).stem)
+    release.add_full(model)
+    if proof:
+        release.add_half(model)
+        release.add_int8(model)
+    return release.variants
+
+
+def _write(target: Target, start: Manifest, variants: Sequence[Variant], step: card.Step) -> None:
+    """Write lineage and card, then the manifest that makes them and the network a model."""
+    manifest = card.manifest(start, target.name, target.version, variants, step)
     copy_view(start, target.folder)
     record = json.dumps(step.record, indent=2) + "\n"
     write_whole(target.folder / "lineage.json", record.encode())

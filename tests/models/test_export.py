@@ -241,18 +241,19 @@ def test_the_same_words_give_the_same_bytes(released, drawings, like, tmp_path):
 
 
 def test_a_precision_that_loses_too_much_is_not_released(drawings, like, network, tmp_path):
+    from models.proof import Proof
     from models.release import Release
 
     said = []
-    release = Release(like, tmp_path, drawings, said.append)
-    release.add_float(network)
+    release = Release(like, tmp_path, Proof.of_dataset(drawings), said.append)
+    release.add_full(network)
     blind = graph.unpacked(network)
     for item in network.graph.initializer:
         if len(item.dims) == 4 and item.dims[0] == 4:  # the last convolution knows no class
             target = next(i for i in blind.graph.initializer if i.name == item.name)
             target.raw_data = bytes(len(item.raw_data))
     data = blind.SerializeToString()
-    spoiled = release._write("network.int8.onnx", "int8", ("onnxruntime",), data)
+    spoiled = release._write("int8.onnx", "int8", ("onnxruntime",), data)
     assert not release._add(spoiled)
     assert "Dice points" in said[-1]
     assert "int8" not in {variant.precision for variant in release.variants}
