@@ -61,8 +61,8 @@ class PublicKey:
 
     def file(self) -> str:
         """Return what minisign keeps in a .pub file."""
-        name = self.identity[::-1].hex().upper()
-        return f"{_UNTRUSTED}minisign public key {name}\n{self}\n"
+        name = int.from_bytes(self.identity, "little")
+        return f"{_UNTRUSTED}minisign public key {name:X}\n{self}\n"
 
 
 @dataclass(frozen=True)

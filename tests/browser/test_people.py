@@ -139,11 +139,16 @@ def test_signing_out_wipes_what_was_not_saved_once_the_box_has_it(
     tab = tablet(box)
     hand.sign_in(tab, "AK", path)
     hand.open_loop(tab)
-    tab.context.set_offline(network != "there")
+    if network == "gone and back":
+        tab.context.set_offline(True)
+        tab.context.route("**/lock", lambda route: route.abort("internetdisconnected"))
     draw(tab, row)
     tab.keyboard.press("l")  # at once: the page would bring it to the box a moment later
     expect(tab.locator("#lock")).to_be_hidden()
-    tab.context.set_offline(False)
+    if network == "gone and back":
+        with tab.expect_response("**/draft"):
+            tab.context.set_offline(False)
+        tab.context.unroute("**/lock")  # not before: it could come back between the two
     sign_out(tab)
     assert hand.draft(tab) is None
     hand.sign_in(tab, "AK", path)

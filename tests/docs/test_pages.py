@@ -76,8 +76,8 @@ def test_opened_from_a_folder_without_a_network_it_can_be_read_and_searched(site
         tab.on("requestfailed", lambda request: failed.append(request.url))
         tab.on("pageerror", lambda error: failed.append(str(error)))
         tab.goto((site / "index.html").as_uri())
-        tab.fill(".md-search__input", "quarantine")
-        tab.wait_for_selector(".md-search-result__link")
+        tab.locator(".md-search__input").press_sequentially("quarantine")
+        tab.wait_for_selector(".md-search-result__link", timeout=120_000)
         tab.goto((site / "architecture.html").as_uri())
         picture = tab.locator("img[alt^='The box']")
         assert picture.evaluate("image => image.naturalWidth") > 0

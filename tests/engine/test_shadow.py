@@ -100,7 +100,8 @@ def test_one_that_crashes_on_its_golden_frames_is_refused_before_it_sees_a_loop(
 
 
 def test_one_that_gives_no_sign_of_life_is_refused(clinic, monkeypatch):
-    monkeypatch.setattr(shadowing, "HUNG_S", 0.01)  # its process takes longer to start
+    for name in ("HUNG_S", "_AGAIN_S"):
+        monkeypatch.setattr(shadowing, name, 0.01)  # its process takes longer to start
     clinic.staged()
     clinic.drawn()
     assert "in the shadow, 2 times: no answer in" in clinic.ended("refused")

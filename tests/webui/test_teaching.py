@@ -68,7 +68,9 @@ def test_it_is_the_experts_and_the_sonographers_list_stays_in_its_order(
     known_as(box, seq, {**SURE, "confidence_lv": 0.5}, "RARE · ONE · 1")
     arrive(frames=1)  # the list is read again
     after = [study["key"] for study in page.get("/api/studies")["studies"]]
-    assert [key for key in after if key in listed] == listed
+    still = [key for key in after if key in listed]  # the new one may push the last off the page
+    assert still == listed[: len(still)]
+    assert len(still) >= len(listed) - 1
     assert page.ask("/learn")[0] == HTTPStatus.FORBIDDEN
     assert b'href="/learn"' not in page.ask("/")[2]
     assert b'href="/learn"' in expert.ask("/")[2]
