@@ -19,6 +19,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from appliance import run_length
 from appliance.cine import Cine, FrameError
 from appliance.errors import DeliveryError, SectorError
 from appliance.sector import Sector, find_sector
@@ -111,7 +112,7 @@ def scrub(cine: Cine) -> Scrubbed:
                 damaged.append(index)
             else:
                 watch.see(grey)
-            fragments.append(_rle(sector.fan * grey if grey is not None else black))
+            fragments.append(run_length.encode(sector.fan * grey if grey is not None else black))
         text = text or watch.strokes() > most_text_like(sector.fan)
         if sum(map(len, fragments)) > _LARGEST:
             raise Refused("the loop is too large to be sent")
@@ -233,7 +234,7 @@ def overview(scrubbed: Scrubbed) -> bytes:
     shown = {round(place * (count - 1) / (_SHOWN - 1)) for place in range(_SHOWN)}
     frames = []
     for index, fragment in enumerate(scrubbed.fragments):
-        grey = _unrle(fragment, shape)
+        grey = run_length.decode(fragment, shape)
         if index not in scrubbed.damaged:
             np.minimum(darkest, grey, out=darkest)
             np.maximum(brightest, grey, out=brightest)
@@ -245,15 +246,6 @@ def overview(scrubbed: Scrubbed) -> bytes:
     done, encoded = cv2.imencode(".png", np.vstack(rows))
     assert done
     return encoded.tobytes()
-
-
-def _unrle(fragment: bytes, shape: tuple[int, ...]) -> Grey:
-    from rle.utils import decode_pixel_data  # late: only corrections need it
-
-    rows, columns = shape
-    size = {"rows": rows, "columns": columns, "bits_allocated": 8, "rle_segment_order": "<"}
-    decoded = decode_pixel_data(fragment, None, 2, **size)
-    return np.frombuffer(bytes(decoded), np.uint8).reshape(shape)
 
 
 def _stretches(frames: int) -> Iterator[range]:
@@ -268,12 +260,3 @@ def _decoded(cine: Cine, index: int) -> Grey | None:
         return cine.grey(index)
     except FrameError:
         return None  # one damaged frame doesn't spoil a loop: it stays black
-
-
-def _rle(grey: Grey) -> bytes:
-    from rle.utils import encode_pixel_data  # late: only corrections need it
-
-    rows, columns = grey.shape
-    shape = {"rows": rows, "columns": columns, "samples_per_pixel": 1, "number_of_frames": 1}
-    encoded = encode_pixel_data(grey.tobytes(), byteorder="<", bits_allocated=8, **shape)
-    return encoded + b"\0" * (len(encoded) % 2)

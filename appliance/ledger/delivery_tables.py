@@ -36,6 +36,20 @@ _STATEMENTS = [
     " next_try_boot_id TEXT NOT NULL, next_try_at REAL NOT NULL, since TEXT NOT NULL) STRICT",
 ]
 
+# Apart: what may go now, and what was tried and waits; `turn` walks along both.
+_WALKS = [
+    "DROP INDEX outbox_originals",
+    "DROP INDEX outbox_results",
+    "CREATE INDEX outbox_originals ON outbox (destination, id)"
+    " WHERE state IN ('queued', 'sent') AND awaits != 'commitment' AND review_id IS NULL"
+    " AND next_try_at IS NULL",
+    "CREATE INDEX outbox_results ON outbox (destination, id)"
+    " WHERE state IN ('queued', 'sent') AND awaits != 'commitment' AND review_id IS NOT NULL"
+    " AND next_try_at IS NULL",
+    "CREATE INDEX outbox_postponed ON outbox (destination, next_try_boot_id, next_try_at)"
+    " WHERE state IN ('queued', 'sent') AND awaits != 'commitment' AND next_try_at IS NOT NULL",
+]
+
 
 def register(migrations: Migrations) -> None:
     """Add these tables to the ledger's migrations."""
@@ -44,3 +58,13 @@ def register(migrations: Migrations) -> None:
     def _asked(db: Database) -> None:
         for statement in _STATEMENTS:
             db.execute(statement)
+
+    @migrations(name="0077_outbox_walks")
+    def _outbox_walks(db: Database) -> None:
+        for statement in _WALKS:
+            db.execute(statement)
+
+    @migrations(name="0078_outbox_release")
+    def _outbox_release(db: Database) -> None:
+        # Which release of Echocart tried it first; "" where none has, or none that knew of this.
+        db.execute("ALTER TABLE outbox ADD COLUMN first_release TEXT NOT NULL DEFAULT ''")

@@ -37,6 +37,10 @@ class Delivery:
         The review it comes from; None for an original.
     result_uid, series_uid
         UIDs allocated with the review, the same in every try; "" for an original.
+    tries
+        Which try this is, from 1.
+    first_release
+        The release of Echocart that made the first; "" where it wasn't written down.
     """
 
     id: int
@@ -48,6 +52,7 @@ class Delivery:
     series_uid: str
     tries: int
     owner: str
+    first_release: str = ""
 
 
 def queue(db: Database, seq: int, review_id: int | None, wanted: Wanted) -> None:

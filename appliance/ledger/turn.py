@@ -4,11 +4,13 @@ Who looks reads without the write lock and takes it only for the row found: a ba
 of rows must not keep a cart's object out of the ledger.
 """
 
+import heapq
 import sqlite3
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
+from appliance import __version__
 from appliance.ledger import identity, lease
 from appliance.ledger.connection import Ledger
 from appliance.ledger.current import in_force, newest
@@ -50,14 +52,29 @@ NOT EXISTS (
   AND NOT {lease.free_row("e")} AND l.sop_instance_uid = i.sop_instance_uid
 )
 """
-_WAITING = "o.state IN ('queued', 'sent')"
+_WAITING = "o.state IN ('queued', 'sent') AND o.awaits != 'commitment'"
 _ORIGINALS, _RESULTS = "o.review_id IS NULL", "o.review_id IS NOT NULL"
+# Two walks, each along its index: thousands of rows that wait for their next try are not looked
+# at in order to find the one that is due.
+_AT_ONCE = f"{_WAITING} AND {{among}} AND {{kind}} AND o.next_try_at IS NULL"
+_TRIED = f"SELECT o.id FROM outbox o WHERE {_WAITING} AND {{among}} AND o.next_try_at IS NOT NULL"
+_POSTPONED = (
+    f"o.id IN ({_TRIED} AND o.next_try_boot_id = :boot AND o.next_try_at <= :now"
+    f" UNION ALL {_TRIED} AND o.next_try_boot_id < :boot"
+    f" UNION ALL {_TRIED} AND o.next_try_boot_id > :boot)"
+    " AND +{kind}"  # plus: not by the index of reviews, which holds every original there ever was
+)
+_THIS = (
+    f"{_WAITING} AND {{among}} AND {{kind}} AND o.id = :key AND"
+    " (o.next_try_at IS NULL OR o.next_try_boot_id != :boot OR o.next_try_at <= :now)"
+)
 # What stood at the first try of the first of a review's results: all of them, to every
 # destination and at each try, tell of the same.
 _BASIS = (
     "INSERT INTO report_basis (review_id, newest_review) SELECT ?, max(id) FROM review WHERE true"
     " ON CONFLICT DO NOTHING"
 )
+_FIRST_RELEASE = "UPDATE outbox SET first_release = ? WHERE id = ?"
 FRESH_S = 1800.0  # a decision is fresh for so long after its study could close
 _LATEST = 200  # decisions among which fresh ones are looked for
 _RACES = 5  # rows that somebody else may take first before this look finds nothing
@@ -129,11 +146,13 @@ class _Look:
 
     def _due(self, seq: int | None) -> Generator[Any, None, None]:
         for kind in (_ORIGINALS, _RESULTS):
-            rows = self._rows(kind, seq=seq)
-            try:
-                yield from (row for row in rows if self._may_leave(row))
-            finally:
-                rows.close()  # a reader that stays keeps the WAL from being folded
+            with ExitStack() as readers:  # one that stays keeps the WAL from being folded
+                walks = [
+                    readers.enter_context(closing(self._rows(which, kind, seq=seq)))
+                    for which in (_AT_ONCE, _POSTPONED)
+                ]
+                in_order = heapq.merge(*walks, key=lambda row: row["id"])
+                yield from (row for row in in_order if self._may_leave(row))
 
     def fresh(self, destination: str) -> list[int]:
         """Return the loops decided lately whose results wait, the latest decision first."""
@@ -153,7 +172,7 @@ class _Look:
             self._closed.clear()
             self._in_doubt.clear()
             kind = _ORIGINALS if row["review_id"] is None else _RESULTS
-            rows = self._rows(kind, key=row["id"])
+            rows = self._rows(_THIS, kind, key=row["id"])
             still = rows.fetchone()
             rows.close()
             if still is None or not self._may_leave(still):
@@ -161,25 +180,32 @@ class _Look:
             lease.take(db, "outbox", row["id"], owner, lease_s)
             if row["review_id"] is not None:
                 db.conn.execute(_BASIS, [row["review_id"]])
+            release = still["first_release"]
+            if still["tries"] == 0:
+                release = __version__
+                db.conn.execute(_FIRST_RELEASE, [release, row["id"]])
         leased = {name: still[name] for name in _LEASED}
-        return Delivery(**{**leased, "tries": still["tries"] + 1, "owner": owner})
+        more = {"tries": still["tries"] + 1, "owner": owner, "first_release": release}
+        return Delivery(**{**leased, **more})
 
-    def _rows(self, kind: str, seq: int | None = None, key: int | None = None) -> sqlite3.Cursor:
+    def _rows(
+        self, which: str, kind: str, seq: int | None = None, key: int | None = None
+    ) -> sqlite3.Cursor:
         # The order of the joins is ours: it is that of the index, so that nothing is sorted.
-        among = ", ".join(f":{name}" for name in self._names)
-        where = f"= {among}" if len(self._names) == 1 else f"IN ({among})"
+        names = ", ".join(f":{name}" for name in self._names)
+        among = (
+            f"o.destination = {names}" if len(self._names) == 1 else f"o.destination IN ({names})"
+        )
         only = " AND o.seq = :seq" if seq is not None else ""
-        only += " AND o.id = :key" if key is not None else ""
         sql = (
             "SELECT o.id, o.review_id, o.seq, o.destination, o.kind, o.tries, o.state,"
+            " o.first_release,"
             " i.study_instance_uid,"
             " coalesce(r.result_sop_instance_uid, '') AS result_uid,"
             " coalesce(r.result_series_instance_uid, '') AS series_uid"
             " FROM outbox o CROSS JOIN instance i ON i.seq = o.seq"
             " LEFT JOIN review r ON r.id = o.review_id"
-            f" WHERE {_WAITING} AND {kind} AND o.destination {where}{only}"
-            " AND o.awaits != 'commitment' AND (o.next_try_at IS NULL"
-            " OR o.next_try_boot_id != :boot OR o.next_try_at <= :now)"
+            f" WHERE {which.format(among=among, kind=kind)}{only}"
             f" AND {lease.free_row('o')} AND {_FIRST} AND {_ALONE} ORDER BY o.id"
         )
         found = lease.parameters(seq=seq, key=key, **self._names)

@@ -1,6 +1,5 @@
 """Label maps as DICOM packs them: one bit a pixel and structure, or one byte a pixel."""
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 
 import cv2
@@ -12,8 +11,6 @@ from appliance.errors import DeliveryError
 LabelMap = npt.NDArray[np.uint8]
 
 _LARGEST = 0xFFFFFFFE  # bytes of one PixelData value (PS3.5 7.1.1)
-_LONGEST_RUN = 128  # pixels (PS3.5 G.3)
-_ONE_SEGMENT = struct.pack("<16L", 1, 64, *[0] * 14)  # PS3.5 G.5
 
 
 def pack(
@@ -85,26 +82,6 @@ def numbered(
     number[list(labels)] = np.arange(1, len(labels) + 1)
     for index in indexes:
         yield np.asarray(cv2.LUT(_of_size(frame(index), shape), number), np.uint8)
-
-
-def run_length(labels: LabelMap) -> bytes:
-    """Return a frame of bytes as RLE Lossless has it (PS3.5 Annex G), of even length.
-
-    Each run is a pair of bytes, also one of a single pixel: label maps are nearly all long runs,
-    which numpy finds ten times as fast as an encoder for any picture.
-    """
-    flat, columns = labels.reshape(-1), labels.shape[1]
-    begins = np.ones(flat.size, bool)
-    begins[1:] = flat[1:] != flat[:-1]
-    begins[::columns] = True  # no run goes on in the next row (G.3.1)
-    starts = np.flatnonzero(begins)
-    lengths = np.diff(starts, append=flat.size)
-    pieces = -(-lengths // _LONGEST_RUN)
-    sizes = np.full(pieces.sum(), _LONGEST_RUN)
-    sizes[np.cumsum(pieces) - 1] = lengths - (pieces - 1) * _LONGEST_RUN
-    # 257 - n repeats a byte n times; 256, which is 0, takes one as it is.
-    counts, values = (257 - sizes).astype(np.uint8), np.repeat(flat[starts], pieces)
-    return _ONE_SEGMENT + np.stack([counts, values], 1).tobytes()
 
 
 def _of_size(labels: LabelMap, shape: tuple[int, int]) -> LabelMap:

@@ -16,6 +16,7 @@ from typing import BinaryIO, ClassVar
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from appliance import run_length
 from appliance.errors import DeliveryError
 from appliance.part10 import Header
 from appliance.part10 import number as number_of
@@ -171,7 +172,7 @@ def _pixels(
         return head(_PIXEL_DATA, "OB", packed.nbytes), packed.data
     maps = bits.numbered(frame, indexes, labels, shape)
     if form.syntax == "rle":
-        return tuple(encapsulated(_PIXEL_DATA, [bits.run_length(each) for each in maps]))
+        return tuple(encapsulated(_PIXEL_DATA, [run_length.encode(each) for each in maps]))
     size = shape[0] * shape[1] * len(indexes)
     padding = (b"\0",) if size % 2 else ()
     values = (each.reshape(-1).data for each in maps)

@@ -1,8 +1,9 @@
 """What goes to the central archive: a new, nameless study for each corrected loop.
 
 Authored from an allow-list, never cleaned from a copy; refused when in doubt (promise 7). The same
-review gives the same UIDs and bytes in every try, under the same key. Accepted loops go too where
-the site samples them.
+review gives the same UIDs and bytes in every try, under the same key and by the same release: what
+an update finds half sent goes anew under other UIDs, since an archive would keep the old objects
+and take the others for copies. Accepted loops go too where the site samples them.
 
 **What a puller needs**
 
@@ -54,7 +55,7 @@ from typing import Literal
 import numpy as np
 from pydicom.dataset import Dataset
 
-from appliance import labels
+from appliance import __version__, labels
 from appliance.cine import open_cine
 from appliance.config import Settings
 from appliance.errors import CineError, DeliveryError
@@ -98,6 +99,7 @@ class _Case:
     site: str
     created: datetime
     facts: Facts
+    root: str  # what all UIDs are derived from
 
     @property
     def model(self) -> str:
@@ -122,10 +124,9 @@ class _Case:
 
     def about(self, purpose: str) -> Review:
         """What one of the objects says of itself: no reviewer, no time of day."""
-        root = self.review["result_sop_instance_uid"]
         return Review(
-            SOPInstanceUID=self.map.uid(root, purpose),
-            SeriesInstanceUID=self.map.uid(root, f"{purpose}/series"),
+            SOPInstanceUID=self.map.uid(self.root, purpose),
+            SeriesInstanceUID=self.map.uid(self.root, f"{purpose}/series"),
             reviewer="",
             research_use=self.research_use,
             created=self.created,
@@ -201,10 +202,11 @@ class Corrections:
         created = _created(review["at"], identity_map, who, options)
         analysis = _found(worklist.analysis(self._ledger, review["analysis_id"]))
         model, decision = _model(analysis), review["decision"]
+        root = _root(review, delivery)
         what = f"{STUDY_DESCRIPTION} of" if decision == "corrected" else ACCEPTED_DESCRIPTION
         names = Names(
             PatientID=identity_map.patient(*who),
-            StudyInstanceUID=identity_map.uid(review["result_sop_instance_uid"], "study"),
+            StudyInstanceUID=identity_map.uid(root, "study"),
             StudyDescription=plain(f"{what} {model}")[:64],
             StudyID=analysis["model_sha256"][:_HASH_DIGITS],
             StudyDate=self._study_date(loop, identity_map, who, options)
@@ -215,7 +217,7 @@ class Corrections:
         )
         facts = upstream.facts(self._ledger, review["id"])
         site = self._settings.upstream.site
-        return _Case(loop, review, analysis, names, identity_map, site, created, facts)
+        return _Case(loop, review, analysis, names, identity_map, site, created, facts, root)
 
     def _study_date(
         self, loop: Row, identity_map: IdentityMap, who: tuple[str, str], options: Options
@@ -232,6 +234,13 @@ class Corrections:
             [loop["sop_instance_uid"], review["id"]],
         )
         return int(_found(row)["number"])
+
+
+def _root(review: Row, delivery: Delivery) -> str:
+    """What the UIDs are derived from: the review, and the release if another one began."""
+    uid = str(review["result_sop_instance_uid"])
+    began_here = delivery.tries == 1 or delivery.first_release == __version__
+    return uid if began_here else f"{uid} {__version__}"
 
 
 def _created(

@@ -10,9 +10,10 @@ import pytest
 from pydicom.uid import JPEGBaseline8Bit, RLELossless
 
 import appliance.sync.upstream
+from appliance import run_length
 from appliance.cine import open_cine
 from appliance.errors import ApplianceError
-from appliance.scrub import Scrubbed, _rle, scrub
+from appliance.scrub import Scrubbed, scrub
 from appliance.sync.upstream import Refused
 from tests.phantom import cine_loop
 from tests.sync.canary import (
@@ -158,7 +159,7 @@ def test_the_search_finds_what_an_export_without_blanking_would_show(tmp_path, m
 
     def unblanked(cine):
         made = scrub(cine)
-        return Scrubbed(tuple(_rle(frame) for frame in frames), made.sector, ())
+        return Scrubbed(tuple(run_length.encode(frame) for frame in frames), made.sector, ())
 
     monkeypatch.setattr(appliance.sync.upstream, "scrub", unblanked)
     site = Site(tmp_path / "box")

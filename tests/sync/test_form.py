@@ -9,11 +9,10 @@ import highdicom
 import numpy as np
 import pydicom
 import pytest
-from pydicom.pixels.decoders.rle import _rle_decode_frame as rle_decode_frame
 from pydicom.uid import ExplicitVRLittleEndian
 
 from appliance.ledger import Ledger, delivery, worklist
-from appliance.sync import bits, modules
+from appliance.sync import modules
 from appliance.sync.form import PLAIN, Form
 from appliance.sync.results import Results
 from tests.sync.material import errors_of, label_maps, saved
@@ -318,20 +317,6 @@ def test_a_label_map_has_what_the_standard_s_modules_ask_for(tmp_path):
             if attribute["type"] == "1":
                 assert not made[attribute["keyword"]].is_empty, attribute
     assert looked_at > 30
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (1, 129), (3, 128), (5, 257), (40, 64)])
-def test_runs_of_any_length_come_back(shape):
-    random = np.random.default_rng(5)
-    for labels in (
-        np.zeros(shape, np.uint8),
-        random.integers(0, 4, shape, np.uint8),
-        np.repeat(random.integers(0, 4, (shape[0], 1), np.uint8), shape[1], 1),
-    ):
-        encoded = bits.run_length(labels)
-        assert len(encoded) % 2 == 0
-        decoded = rle_decode_frame(encoded, *shape, 1, 8)
-        assert decoded == labels.tobytes()
 
 
 def test_a_form_is_written_down_as_it_is_read(tmp_path):

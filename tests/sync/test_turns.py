@@ -15,7 +15,7 @@ from appliance.config import Box as BoxSection
 from appliance.config import Folder as FolderSetting
 from appliance.config import Settings
 from appliance.deliveries import account, in_words
-from appliance.ledger import Ledger, audit, delivery, destination
+from appliance.ledger import Ledger, audit, clock, delivery, destination
 from appliance.spool import Spool
 from appliance.sync import courier as courier_module
 from appliance.sync.archive import Archive
@@ -95,6 +95,51 @@ def test_a_fresh_decision_overtakes_with_its_loop_and_the_oldest_go_on(queue):
     queue.run()
     assert queue.order[:3] == [(seq, "original") for seq in old[2:]]
     assert [seq for seq, _ in queue.order[3:]] == [seq for seq in old for _ in "ab"]
+
+
+def test_what_was_tried_before_comes_in_its_old_place_once_it_is_due(queue):
+    seqs = [queue.accept(number) for number in range(4)]
+    queue.courier.shared.ahead_at = time.monotonic() + 3600
+    postponed = "UPDATE outbox SET next_try_at = ?, next_try_boot_id = ? WHERE seq = ?"
+    now, boot = clock.boot_seconds(), clock.boot_id()
+    queue.ledger.db.conn.execute(postponed, [now + 3600, boot, seqs[0]])
+    queue.ledger.db.conn.execute(postponed, [now - 1, boot, seqs[1]])
+    queue.ledger.db.conn.execute(postponed, [now + 3600, "an earlier boot", seqs[3]])
+    queue.run()
+    assert queue.order == [(seq, kind) for seq in seqs[1:] for kind in ("seg", "sr")]
+    queue.order.clear()
+    queue.ledger.db.conn.execute(postponed, [now - 1, boot, seqs[0]])
+    queue.run()
+    assert queue.order == [(seqs[0], "seg"), (seqs[0], "sr")]
+
+
+def test_rows_that_wait_for_their_next_try_are_not_gone_through(queue):
+    """A thousand of them cost a look nothing; SQLite counts the rows that it visits."""
+
+    def steps():
+        counted = []
+        connection = queue.ledger.db.conn
+        connection.set_progress_handler(lambda: counted.append(1) and None, 10)
+        try:
+            assert delivery.claim(queue.ledger, "other", 60.0, ["usb"]) is None
+        finally:
+            connection.set_progress_handler(None, 0)
+        return len(counted)
+
+    seq = queue.accept(0)
+    wait = "UPDATE outbox SET next_try_at = 1e12, next_try_boot_id = ?"
+    queue.ledger.db.conn.execute(wait, [clock.boot_id()])
+    few = steps()
+    row = queue.ledger.read_one("SELECT * FROM outbox WHERE kind = 'seg'")
+    names = [name for name in row if name not in ("id", "review_id", "destination", "kind")]
+    for number in range(1000):
+        queue.ledger.db.conn.execute(
+            f"INSERT INTO outbox (review_id, kind, destination, {', '.join(names)})"
+            f" SELECT review_id, 'kind{number}', destination, {', '.join(names)} FROM outbox"
+            " WHERE seq = ? AND kind = 'seg'",
+            [seq],
+        )
+    assert steps() < 2 * few
 
 
 def test_decisions_of_days_ago_do_not_overtake(queue):

@@ -1,5 +1,6 @@
 """What leaves for the central archive: loop, segmentations, the review's record, and nobody's name."""
 
+from dataclasses import replace
 from datetime import date, datetime, timezone
 
 import cv2
@@ -8,7 +9,7 @@ import pydicom
 import pytest
 from pydicom.uid import RLELossless
 
-from appliance import masks
+from appliance import __version__, masks
 from appliance.cine import open_cine
 from appliance.config import Settings
 from appliance.ledger import Ledger, review, user
@@ -133,6 +134,26 @@ def test_the_same_review_gives_the_same_bytes_in_every_try(tmp_path):
     assert [item.sha256 for item in Site(tmp_path / "box").objects(delivery)] == first
     (tmp_path / "box" / "secret" / "upstream.key").write_bytes(b"\1" * 32)
     assert not set(first) & {item.sha256 for item in site.objects(delivery)}
+
+
+def test_what_another_release_began_goes_anew_under_other_uids(tmp_path):
+    loop = cine_loop(frames=8)
+    site = Site(tmp_path / "box")
+    first = site.correct(loop.write(tmp_path / "source.dcm"), loop.labels)
+    begun = [item.SOPInstanceUID for item in site.objects(first)]
+    here = replace(first, tries=2, first_release=__version__)
+    assert [item.SOPInstanceUID for item in site.objects(here)] == begun
+    other = replace(first, tries=2, first_release="0.0.1")
+    anew = site.objects(other)
+    assert not set(begun) & {item.SOPInstanceUID for item in anew}
+    assert len({item.StudyInstanceUID for item in anew}) == 1
+    again = site.objects(replace(other, tries=3))
+    assert [item.sha256 for item in again] == [item.sha256 for item in anew]
+    paths = paths_of(anew, tmp_path / "anew")
+    changed = np.array(
+        [np.roll(drawn, 5) if at == 2 else drawn for at, drawn in enumerate(loop.labels)]
+    )
+    assert_read_by_others(paths, loop.labels, changed)
 
 
 def test_a_study_says_which_segmentation_is_which_and_which_model_drew(tmp_path):
