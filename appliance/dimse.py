@@ -133,20 +133,8 @@ def associate(
         (evt.EVT_PDU_RECV, partial(_note_refusal, refused)),
         *_asked_for(on_store, on_report, sending),
     ]
-    try:
-        association = ae.associate(
-            peer.host,
-            peer.port,
-            contexts=list(contexts),
-            ae_title=peer.called_ae,
-            max_pdu=_MAXIMUM_PDU,
-            ext_neg=list(roles),
-            evt_handlers=handlers,
-            tls_args=(secure, peer.host) if secure else None,
-        )
-    except (OSError, UnicodeError) as error:  # UnicodeError: a label nobody could look up
-        subject = f"{peer.host} is not a known host"
-        raise AssociationError(operation, subject, "Check the address.") from error
+    more = {"contexts": list(contexts), "ext_neg": list(roles), "evt_handlers": handlers}
+    association = _called(ae, peer, operation, secure, more)
     if association.is_established:
         return association
     # The refusal may be read, and the connection closed, before pynetdicom's other thread looks
@@ -154,6 +142,23 @@ def associate(
     association.is_rejected = association.is_rejected or bool(refused)
     address = f"{peer.host}:{peer.port}"
     raise _why_none(association, address, operation, bool(connected), secure is not None)
+
+
+def _called(
+    ae: AE, peer: Peer, operation: str, secure: ssl.SSLContext | None, more: dict[str, Any]
+) -> Association:
+    try:
+        return ae.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.called_ae,
+            max_pdu=_MAXIMUM_PDU,
+            tls_args=(secure, peer.host) if secure else None,
+            **more,
+        )
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label nobody could look up
+        subject = f"{peer.host} is not a known host"
+        raise AssociationError(operation, subject, "Check the address.") from error
 
 
 def _why_none(

@@ -96,7 +96,6 @@ def create_app(settings: Settings) -> Flask:
         asking,
         auth,
         board,
-        cookies,
         dicomweb,
         drafting,
         first,
@@ -112,17 +111,7 @@ def create_app(settings: Settings) -> Flask:
         viewing,
     )
 
-    app = Flask(__name__, static_folder=None)
-    state_dir = settings.box.state_dir
-    spool = Spool(state_dir)
-    app.extensions["echocart"] = Here(settings, Ledger(state_dir), spool, ContourPacks(spool))
-    app.config.update(
-        **cookies.configuration(settings),
-        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a tablet stays open all day
-        MAX_CONTENT_LENGTH=_LARGEST_BODY,
-        TRUSTED_HOSTS=settings.webui.trusted_hosts,
-    )
-    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+    app = _configured(settings)
     language.register(app, settings)
     importing.register(app)
     # First who it is: looking for the token may read a whole body.
@@ -143,6 +132,24 @@ def create_app(settings: Settings) -> Flask:
     app.wsgi_app = wire.FilesFirst(  # type: ignore[method-assign, assignment]
         app.wsgi_app, _fresh_file, _HEADERS
     )
+    return app
+
+
+def _configured(settings: Settings) -> Flask:
+    """Make an application that answers nothing yet."""
+    from appliance.webui import cookies
+
+    app = Flask(__name__, static_folder=None)
+    state_dir = settings.box.state_dir
+    spool = Spool(state_dir)
+    app.extensions["echocart"] = Here(settings, Ledger(state_dir), spool, ContourPacks(spool))
+    app.config.update(
+        **cookies.configuration(settings),
+        WTF_CSRF_TIME_LIMIT=None,  # as long as the session: a tablet stays open all day
+        MAX_CONTENT_LENGTH=_LARGEST_BODY,
+        TRUSTED_HOSTS=settings.webui.trusted_hosts,
+    )
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.jinja_env.globals["static"] = _static_url
     app.jinja_env.globals["lock_after_s"] = settings.webui.lock_after_s
     return app
