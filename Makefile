@@ -2,12 +2,15 @@
 PYTHON ?= python3
 VENV ?= .venv
 MODELS_VENV ?= .venv-models
-WORKERS ?= 2
+# One more than the two cores of a small machine: a good part of the tests waits for others.
+WORKERS ?= 3
 GPU_VENV ?= .venv-gpu
 RECIPE ?= frame
 TRAINING ?= artefacts/training/$(notdir $(basename $(RECIPE)))
 RELEASE ?= models/released/$(notdir $(basename $(RECIPE)))-1.0.0
 BIN := $(VENV)/bin
+# Some environments forbid it, and each of a thousand processes would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check
 
 TARGET ?= debian12
@@ -20,7 +23,7 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test lint
 	@sh tests/system_packages.sh
 	$(BIN)/python -m pytest -m "not slow and not models and not gpu" \
-		-n $(WORKERS) --dist loadfile $(ARGS)
+		-n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: $(VENV)/.test
 	@sh tests/system_packages.sh slow

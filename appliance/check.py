@@ -254,7 +254,7 @@ def _listening(host: str, port: int) -> str | None:
 
 def _models(settings: Settings) -> Iterator[tuple[Location, Finding]]:
     """Each broken one under the name of the setting that asks for it; else all in one line."""
-    from appliance import model_store
+    from appliance.releases import model_store
 
     found, broken = [], False
     for number, name in enumerate(model_store.configured(settings)):

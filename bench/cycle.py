@@ -128,6 +128,8 @@ def turn(folder: Path, count: int, epochs: int) -> Turned:
                 )
             with steps.step("gated"):
                 _gate(folder, name, start.folder)
+            with steps.step("reference for drift"):
+                _run("reference_statistics", "--camus", folder / "others", "--model", folder / name)
             with steps.step("published"):
                 _publish(folder, "add", folder / name, *_wanted(folder))
             with steps.step("fetched, proven, drawn in the shadow, promoted"):

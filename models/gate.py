@@ -94,7 +94,10 @@ def compare(candidate: Report, current: Report, *, data: str, seed: int = 0) -> 
             ]
             less = bootstrap.mean([key[0] for key in members], [a - b for a, b in pairs])
             found.append(
-                _verdict(data, precision, f"{structure}, Dice", group, pairs, less, MARGIN_DICE)
+                _verdict(
+                    *(data, precision, f"{structure}, Dice", group, pairs, less, MARGIN_DICE),
+                    patients=len({key[0] for key in members}),
+                )
             )
     return [*found, *_ejection(candidate, current, bootstrap, data)]
 
@@ -116,6 +119,7 @@ def _verdict(
     less: Estimate,
     margin: float,
     *,
+    patients: int,
     most: bool = False,
 ) -> Verdict:
     """Pass when the worse end keeps the margin; where there is no interval, nothing passes."""
@@ -124,7 +128,7 @@ def _verdict(
     ends = [float(end) if np.isfinite(end) else None for end in (less.low, less.high)]
     figures = (float(mine), float(theirs), ends[0], ends[1], margin)
     # A comparison with NaN is False: a group of too few patients is refused, never waved through.
-    return Verdict(data, precision, what, group, *figures, less.n, bool(worst >= -margin))
+    return Verdict(data, precision, what, group, *figures, patients, bool(worst >= -margin))
 
 
 def _ejection(
@@ -140,7 +144,11 @@ def _ejection(
         pairs = [[errors[0][patient], errors[1][patient]] for patient in both]
         less = bootstrap.mean(both, [mine - theirs for mine, theirs in pairs])
         what = ("EF, mean absolute error", ALL)
-        yield _verdict(data, candidate["precision"], *what, pairs, less, MARGIN_EF, most=True)
+        yield _verdict(
+            *(data, candidate["precision"], *what, pairs, less, MARGIN_EF),
+            patients=len(both),
+            most=True,
+        )
     elif any(errors):
         raise ValueError("the two evaluations measured no EF of the same patients")
 

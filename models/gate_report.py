@@ -126,7 +126,7 @@ def page(found: dict[str, Any]) -> str:
         names = (verdict[key] for key in ("data", "precision", "what", "group"))
         reached = [f"{verdict[key]:.2f}" for key in ("candidate", "current")]
         less = f"{verdict['candidate'] - verdict['current']:+.2f}{_interval(verdict)}"
-        word = "passes" if verdict["passed"] else "**fails**"
+        word = "passes" if verdict["passed"] else f"**fails**{_too_few(verdict)}"
         cells = [*names, *reached, less, f"{verdict['margin']:.2f}", word]
         lines.append(f"| {' | '.join(cells)} |")
     data = "\n".join(f"- {item['name']}: sha256 {item['sha256']}" for item in found["data"])
@@ -149,12 +149,14 @@ Candidate {found["candidate"]["sha256"]}, in use {found["current"]["sha256"]} (n
 
 def main(options: argparse.Namespace, candidate: Manifest, current: Manifest) -> int:
     """Judge, write, tell; the exit status is the gate."""
+    options.out.mkdir(parents=True, exist_ok=True)  # not after an hour
     held = judges(options.camus, options.split, options.corrections)
     found = run(candidate, current, held, seed=options.seed)
     write(found, options.out)
     failed = [verdict for verdict in found["verdicts"] if not verdict["passed"]]
     for verdict in failed:
-        print("fails: " + ", ".join(verdict[key] for key in ("data", "precision", "what", "group")))
+        what = ", ".join(verdict[key] for key in ("data", "precision", "what", "group"))
+        print(f"fails: {what}: {_reached(verdict)}")
     print(f"{'passes' if found['passed'] else 'does not pass'}: {options.out / PAGE}")
     return 0 if found["passed"] else 1
 
@@ -214,6 +216,19 @@ def _interval(verdict: dict[str, Any]) -> str:
     if verdict["low"] is None or verdict["high"] is None:
         return ""
     return f" ({verdict['low']:+.2f} to {verdict['high']:+.2f})"
+
+
+def _reached(verdict: dict[str, Any]) -> str:
+    """Say what a comparison came to, in words for a terminal."""
+    less = verdict["candidate"] - verdict["current"]
+    text = f"{verdict['candidate']:.2f}, in use {verdict['current']:.2f}"
+    return f"{text}, difference {less:+.2f}{_interval(verdict)}{_too_few(verdict)}"
+
+
+def _too_few(verdict: dict[str, Any]) -> str:
+    """A time has no patients, and no interval."""
+    few = verdict["patients"] and verdict["low"] is None
+    return f" (too few patients: {verdict['patients']})" if few else ""
 
 
 def _plot(found: dict[str, Any], path: Path) -> None:

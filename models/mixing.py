@@ -1,4 +1,4 @@
-"""How many original frames are shown for each corrected one."""
+"""Numbers of a retraining as people write them; how many originals are shown for each correction."""
 
 import argparse
 
@@ -30,4 +30,22 @@ def ratio(text: str) -> float:
         value = -1.0
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no ratio such as 2 or 2:1")
+    return value
+
+
+def positive(text: str) -> int:
+    """Read a number of epochs or frames: 1 or more; raises as `ratio` does."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 on")
+    return int(text)
+
+
+def rate(text: str) -> float:
+    """Read a learning rate: above 0, at most 1; raises as `ratio` does."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate such as 1e-4")
     return value

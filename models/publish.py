@@ -18,6 +18,7 @@ import argparse
 import io
 import json
 import os
+import re
 import sys
 import tarfile
 import tempfile
@@ -29,19 +30,22 @@ from typing import Any
 import cv2
 from pydantic import ValidationError
 
-from appliance import __version__, bundle
+from appliance import __version__
+from appliance.drift import reference
 from appliance.engine.onnxruntime import OnnxRuntime
 from appliance.engine.parity import resized
 from appliance.errors import ApplianceError, ManifestError
 from appliance.manifest import Manifest
-from appliance.model_store import must_fit, name_of
-from appliance.shadowing import Thresholds
+from appliance.releases import bundle
+from appliance.releases.model_store import must_fit, name_of
+from appliance.releases.shadowing import Thresholds
 from models import signing, usb
 from models.evaluate import chosen
 from models.repository import WITHDRAWN, Repository
 
 _PUBLISH = "publish a model"
 _THREADS = 2
+_NUMBERS = re.compile(r"\d+\.\d+\.\d+")
 _BESIDE = ("README.md", "lineage.json", "reference.json")
 
 
@@ -106,8 +110,30 @@ def _thresholds(path: Path | None) -> Thresholds:
         return Thresholds.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        what = f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        what = ": ".join([str(path), *map(str, first["loc"]), first["msg"]])
         raise ManifestError(_PUBLISH, what, "docs/updates.md names the thresholds.") from error
+
+
+def _gate(path: Path) -> dict[str, Any]:
+    """Read a gate's report; what it says is judged by `pack`."""
+    try:
+        found = json.loads(path.read_bytes())
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not isinstance(found.get("candidate"), dict):
+        hint = "Name the gate.json that models.evaluate --gate wrote."
+        raise ManifestError(_PUBLISH, f"{path} is no gate's report", hint)
+    return found
+
+
+def _must_tell_drift(manifest: Manifest) -> None:
+    if reference.read(manifest) is None:
+        hint = (
+            f"Make it: python -m models.reference_statistics --camus DIR --model {manifest.folder}."
+            " With --no-reference boxes tell drift against their own first studies alone."
+        )
+        what = f"{manifest.folder / reference.NAME} is missing, or is another network's"
+        raise ManifestError(_PUBLISH, what, hint)
 
 
 def _must_have_passed(manifest: Manifest, gate: dict[str, Any]) -> None:
@@ -134,18 +160,29 @@ def main(arguments: Sequence[str]) -> int:
     except ApplianceError as error:
         print(error, file=sys.stderr)
         return 1
-    except (OSError, json.JSONDecodeError) as error:
-        print(f"{_PUBLISH}: {error}", file=sys.stderr)
+    except OSError as error:
+        no_folder = isinstance(error, (FileExistsError, NotADirectoryError))
+        reason = "a file is where a folder should be" if no_folder else error.strerror
+        print(f"{_PUBLISH}: {error.filename}: {reason}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{_PUBLISH}: stopped; nothing more was signed", file=sys.stderr)
+        return 130
     return 0
 
 
 def _init(options: argparse.Namespace) -> None:
+    repository = Repository(options.repository)
+    repository.must_be_free(options.root_keys, options.threshold)
     secret = signing.passphrase(again=True)
     roots = [f"root-{number}" for number in range(1, options.root_keys + 1)]
     made = signing.make(options.keys, [*roots, *signing.ONLINE], secret)
-    repository = Repository(options.repository)
-    repository.create([made[name] for name in roots], options.threshold, made)
+    try:
+        repository.create([made[name] for name in roots], options.threshold, made)
+    except (ApplianceError, OSError):
+        for name in made:  # they have signed nothing that anybody believes
+            (options.keys / f"{name}.pem").unlink()
+        raise
     print(f"{options.repository} is begun; {options.threshold} of {options.root_keys} root keys")
     print(
         f"Take {', '.join(f'{name}.pem' for name in roots)} out of {options.keys}, each to another place."
@@ -165,10 +202,12 @@ def _publish(options: argparse.Namespace) -> None:
 def _packed(options: argparse.Namespace, folder: Path) -> Path:
     """Pack the model that was named; returns the bundle."""
     manifest = chosen(options.model)
-    gate = json.loads(options.gate.read_text(encoding="utf-8"))
+    gate = _gate(options.gate)
+    if not options.no_reference:
+        _must_tell_drift(manifest)
     shadow = _thresholds(options.thresholds)
     path = folder / (name_of(manifest) + bundle.SUFFIX)
-    minimum, floor = options.minimum_appliance, options.floor
+    minimum, floor = options.minimum_appliance, options.floor or ""
     pack(manifest, gate, minimum, path, shadow=shadow, floor=floor)
     return path
 
@@ -179,7 +218,11 @@ def _usb_key(options: argparse.Namespace) -> None:
 
 
 def _usb(options: argparse.Namespace) -> None:
-    key = signing.private(options.keys / f"{usb.KEY}.pem", signing.passphrase())
+    place = options.keys / f"{usb.KEY}.pem"
+    if not place.exists():
+        hint = "Name the folder of the keys, or make one: models.publish usb-key."
+        raise signing.SigningError(_PUBLISH, f"{place} is missing", hint)
+    key = signing.private(place, signing.passphrase())
     with tempfile.TemporaryDirectory() as scratch:
         made = usb.write(_packed(options, Path(scratch)), key, options.out)
         print(f"on the box: echocart model fetch --file {made}")
@@ -187,8 +230,9 @@ def _usb(options: argparse.Namespace) -> None:
 
 def _withdraw(options: argparse.Namespace) -> None:
     online = signing.online(options.keys, signing.passphrase())
-    Repository(options.repository).withdraw(options.name + bundle.SUFFIX, options.why, online)
-    print(f"{options.name} is withdrawn")
+    name = options.name.removesuffix(bundle.SUFFIX)
+    Repository(options.repository).withdraw(name + bundle.SUFFIX, options.why, online)
+    print(f"{name} is withdrawn")
 
 
 def _refresh(options: argparse.Namespace) -> None:
@@ -201,24 +245,29 @@ def _rotate(options: argparse.Namespace) -> None:
     secret = signing.passphrase()
     roots = [signing.load(path, secret) for path in options.root_key]
     fresh_name, old_name = f"{options.role}.new", f"{options.role}.{os.getpid()}.old"
-    fresh = signing.make(options.keys, [fresh_name], secret)[fresh_name]
-    repository = Repository(options.repository)
+    place, repository = options.keys / f"{fresh_name}.pem", Repository(options.repository)
+    # Left by one that was cut short, maybe after root had named it.
+    left = signing.load(place, secret) if place.exists() else None
+    fresh = left or signing.make(options.keys, [fresh_name], secret)[fresh_name]
     try:
-        repository.rotate(options.role, fresh, roots)
+        if not repository.names(options.role, fresh):
+            repository.rotate(options.role, fresh, roots)
     except ApplianceError:
-        (options.keys / f"{fresh_name}.pem").unlink()
+        place.unlink()
         raise
     mine = options.keys / f"{options.role}.pem"
     if mine.exists():
         mine.rename(options.keys / f"{old_name}.pem")
-    (options.keys / f"{fresh_name}.pem").rename(mine)
+    place.rename(mine)
     repository.refresh(signing.online(options.keys, secret))
     print(f"another key signs for {options.role} now")
 
 
 def _list(options: argparse.Namespace) -> None:
     repository = Repository(options.repository)
-    for name, target in sorted(repository.released().items()):
+    if not (released := repository.released()):
+        print("nothing is released yet")
+    for name, target in sorted(released.items()):
         why = target.unrecognized_fields.get("custom", {}).get(WITHDRAWN)
         print(f"{name}  {target.length / 1e6:.1f} MB{f'  withdrawn: {why}' if why else ''}")
     print(f"signed until {repository.expires():%Y-%m-%d}")
@@ -264,15 +313,34 @@ def _parser() -> argparse.ArgumentParser:
 def _of_a_release(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", help="its folder, or the name of a release here")
     command.add_argument("--gate", type=Path, required=True, help="of models.evaluate --gate")
-    command.add_argument("--minimum-appliance", default=__version__.split("+")[0])
+    command.add_argument(
+        "--minimum-appliance",
+        type=_version,
+        default=__version__.split("+")[0],
+        metavar="VERSION",
+        help="oldest release of the box that may run it; this one if absent",
+    )
     command.add_argument(
         "--thresholds",
         type=Path,
         help="JSON: what it must reach in the shadow; see docs/updates.md",
     )
     command.add_argument(
-        "--floor", default="", metavar="VERSION", help="oldest version that a box may go back to"
+        "--floor",
+        type=_version,
+        default=None,
+        metavar="VERSION",
+        help="oldest version that a box may go back to",
     )
+    command.add_argument(
+        "--no-reference", action="store_true", help="release it without a reference.json"
+    )
+
+
+def _version(text: str) -> str:
+    if not _NUMBERS.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no version such as 1.2.0")
+    return text
 
 
 if __name__ == "__main__":

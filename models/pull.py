@@ -22,6 +22,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
@@ -54,8 +55,9 @@ class Outcome:
 
 @dataclass
 class Counts:
-    """What a pull came to."""
+    """What a pull came to; `found` counts those of the archive that are wanted, new or not."""
 
+    found: int = 0
     studies: int = 0
     frames: int = 0
     incomplete: int = 0
@@ -89,7 +91,10 @@ def pull(
     CorrectionsError
         When the directory can't be used, or another pull writes into it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise CorrectionsError(_PULL, f"{folder} is no directory", "Name another one.") from None
     with _alone(folder):
         pulled = Pulled(folder)
         try:
@@ -117,7 +122,8 @@ class _Work:
 
     def run(self, jobs: int) -> None:
         """Fetch, read and note everything that is new."""
-        found = self.archive.studies(_STUDIES, self.wanted)
+        found = list(self.archive.studies(_STUDIES, self.wanted))
+        self.counts.found = len(found)
         new = [uid for uid in found if not self.pulled.has(uid)]
         with ExitStack() as stack:
             scratch = stack.enter_context(
@@ -148,6 +154,7 @@ class _Work:
         """Fetch a study, unless the archive tells that it is of another scanner or site."""
         asks = self.wanted.scanner or self.wanted.site
         if asks and self.archive.has(uid, self.wanted) is False:
+            self.counts.found -= 1
             return False
         place.mkdir()
         self.archive.fetch(uid, place)
@@ -176,6 +183,8 @@ class _Work:
             self.counts.frames += len(outcome.taken.frames)
         elif outcome.wanted:
             self.counts.incomplete += 1
+        else:
+            self.counts.found -= 1
 
 
 def read(place: Path, folder: Path, wanted: Wanted) -> Outcome:
@@ -254,7 +263,10 @@ class Progress:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.since and options.until and options.since > options.until:
+        parser.error(f"--since {options.since} is later than --until {options.until}")
     asked = ("model", "since", "until", "scanner", "site")
     wanted = Wanted(**{name: getattr(options, name) or "" for name in asked})
     try:
@@ -270,10 +282,16 @@ def main(arguments: Sequence[str]) -> int:
     except sqlite3.Error as error:
         print(f"{_PULL}: {options.to}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{_PULL}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     text = f"{counts.frames} frames of {counts.studies} new corrections in {options.to}"
     if counts.incomplete:
         text += f"; {counts.incomplete} studies are no whole correction (yet)"
     print(text + (f"; {counts.unusable} can't be used" if counts.unusable else ""))
+    if not counts.found:
+        words = ", ".join(f"--{name} {value}" for name in asked if (value := getattr(wanted, name)))
+        print(f"the archive has no correction{f' of {words}' if words else ''}")
     if page:
         print(f"how far they moved each structure: {page}")
     return 0
@@ -295,9 +313,10 @@ def _report(folder: Path) -> Path | None:
 def _date(text: str) -> str:
     """Read a day as people write it, 2026-11-22 or 20261122."""
     digits = text.replace("-", "")
-    if len(digits) != 8 or not digits.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-22")
-    return digits
+    try:
+        return f"{datetime.strptime(digits, '%Y%m%d'):%Y%m%d}"
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-22") from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -317,7 +336,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--until", type=_date, help="last day")
     parser.add_argument("--scanner", default="", help="in its make and model, as in 'vivid'")
     parser.add_argument("--site", default="", help="what the site calls itself")
-    parser.add_argument("--jobs", type=int, default=0, help="processes; one a processor if absent")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        default=0,
+        metavar="N",
+        help="processes; one a processor, four at most, if absent",
+    )
     return parser
 
 

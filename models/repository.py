@@ -70,12 +70,7 @@ class Repository:
         RepositoryError
             When there is one already, or fewer root keys than must sign.
         """
-        if self._metadata.exists():
-            hint = "Name an empty folder."
-            raise RepositoryError("begin a repository", f"{self.folder} holds one already", hint)
-        if not 1 <= threshold <= len(roots):
-            what = f"{threshold} of {len(roots)} root keys can't sign"
-            raise RepositoryError("begin a repository", what, "Make more keys, or ask for fewer.")
+        self.must_be_free(len(roots), threshold)
         root = Root(consistent_snapshot=True)
         for signer in roots:
             root.add_key(signer.public_key, "root")
@@ -86,6 +81,15 @@ class Repository:
         self._metadata.mkdir()
         self._write(root, roots, f"{root.version}.root.json")
         self._release(Targets(), Snapshot(), Timestamp(), online, first=True)
+
+    def must_be_free(self, roots: int, threshold: int) -> None:
+        """Refuse to begin a repository, before any key is made for it; raises as `create` does."""
+        if self._metadata.exists():
+            hint = "Name an empty folder."
+            raise RepositoryError("begin a repository", f"{self.folder} holds one already", hint)
+        if not 1 <= threshold <= roots:
+            what = f"{threshold} of {roots} root keys can't sign"
+            raise RepositoryError("begin a repository", what, "Make more keys, or ask for fewer.")
 
     def add(self, name: str, bundle: Path, about: Mapping[str, Any], online: Signers) -> None:
         """Release a bundle.
@@ -157,6 +161,10 @@ class Repository:
         root.version += 1
         self._write(root, roots, f"{root.version}.root.json")
 
+    def names(self, role: str, signer: CryptoSigner) -> bool:
+        """Tell whether root names a key for a role already."""
+        return signer.public_key.keyid in self._newest(Root).roles[role].keyids
+
     def released(self) -> dict[str, TargetFile]:
         """Return what is released, by name; withdrawn ones too."""
         return dict(self._newest(Targets).targets)
@@ -205,7 +213,10 @@ class Repository:
         found = sorted(self._metadata.glob(name), key=_version)
         try:
             loaded = Metadata[_Role].from_file(str(found[-1]))
-        except (IndexError, DeserializationError) as error:
+        except DeserializationError as error:
+            hint = "Put it back from a copy of the repository."
+            raise RepositoryError(_OPERATION, f"{found[-1]} is damaged", hint) from error
+        except IndexError as error:
             what = f"{self.folder} is no repository of models"
             raise RepositoryError(_OPERATION, what, "Begin one: models.publish init.") from error
         return loaded.signed

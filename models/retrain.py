@@ -28,7 +28,7 @@ from models.corrections import write_whole
 from models.data import letterboxed
 from models.lineage import revision
 from models.metrics import dice
-from models.mixing import POOR, default_mix, ratio
+from models.mixing import POOR, default_mix, positive, rate, ratio
 from models.proof import Proof
 from models.release import Release, copy_view
 from models.sources import FEWEST, RETRAIN, Sources
@@ -113,10 +113,11 @@ def retrain(
     """
     from models.graph import complete, constants_as_initialisers, load, tidied
     from models.network import from_onnx, into_onnx
-    from models.training import Frames, as_dict
+    from models.training import Frames
     from models.workers import Alone
 
     workers = workers or Alone()
+    target.folder.mkdir(parents=True, exist_ok=True)
     drawn = [letterboxed(frame.load()) for frame in sources.taught]
     frames = Frames(drawn, [frame.load for frame in sources.drawn_from])
     watched = [letterboxed(frame.load()) for frame in sources.watched]
@@ -125,11 +126,8 @@ def retrain(
     scores = {"before": _agreement(network, start, drawn, watched)}
     say = print if workers.is_first else _silent
     recipe = replace(recipe, mix=_mix(mix, scores["before"], bool(frames.originals), say))
-    parts = [start.variants[0].sha256, *sources.checksums(), as_dict(recipe)]
-    parts += [{"processes": workers.count}] * (workers.count > 1)
-    target.folder.mkdir(parents=True, exist_ok=True)
     state = target.folder / _STATE
-    fingerprint = _hash(json.dumps(parts).encode())
+    fingerprint = _fingerprint(start, sources, recipe, workers)
     network = _refined(network, frames, recipe, state, fingerprint, workers)
     workers.wait()
     if not workers.is_first:
@@ -141,6 +139,15 @@ def retrain(
     _write(target, start, variants, _step(start, sources, recipe, scores))
     state.unlink(missing_ok=True)
     return scores
+
+
+def _fingerprint(start: Manifest, sources: Sources, recipe: "Recipe", workers: "Alone") -> str:
+    """Of everything that the result depends on: a run of another one begins anew."""
+    from models.training import as_dict
+
+    parts = [start.variants[0].sha256, *sources.checksums(), as_dict(recipe)]
+    parts += [{"processes": workers.count}] * (workers.count > 1)
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def _step(start: Manifest, sources: Sources, recipe: "Recipe", scores: dict[str, Any]) -> card.Step:
@@ -216,6 +223,9 @@ def main(arguments: Sequence[str]) -> int:
     except OSError as error:
         print(f"{RETRAIN}: {error.filename or options.out}: {error.strerror}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"{RETRAIN}: stopped; the same command goes on from here", file=sys.stderr)
+        return 130
     if not workers.is_first:
         return 0
     print(card.table(scores))
@@ -241,9 +251,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", type=Path, required=True, help="NAME-VERSION/ or MODEL.onnx")
     parser.add_argument("--start", type=Path, help="model's folder; the released one if absent")
-    parser.add_argument("--epochs", type=int, help="20 if absent")
-    parser.add_argument("--batch", type=int, help="4 if absent")
-    parser.add_argument("--learning-rate", type=float, help="1e-4 if absent")
+    parser.add_argument("--epochs", type=positive, help="20 if absent")
+    parser.add_argument("--batch", type=positive, help="4 if absent")
+    parser.add_argument("--learning-rate", type=rate, help="1e-4 if absent")
     parser.add_argument("--precision", choices=("f32", "bf16"), help="f32 if absent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=0, help="0 takes what PyTorch takes")
@@ -356,10 +366,6 @@ def _write(target: Target, start: Manifest, variants: Sequence[Variant], step: c
         (manifest.model_dump_json(indent=2) + "\n").encode(),
     )
     load_manifest(target.folder)
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 if __name__ == "__main__":

@@ -35,15 +35,23 @@ def passphrase(*, again: bool = False) -> bytes:
     Raises
     ------
     SigningError
-        When it is too short, or was written differently the second time.
+        When nobody types one, it is too short, or was written differently the second time.
     """
-    given = os.environ.get(PASSPHRASE) or getpass.getpass("Passphrase of the keys: ")
+    given = os.environ.get(PASSPHRASE) or _typed("Passphrase of the keys: ")
     if again and len(given) < _SHORTEST:
         what = f"the passphrase has fewer than {_SHORTEST} characters"
         raise SigningError(_OPERATION, what, "Take a longer one.")
-    if again and PASSPHRASE not in os.environ and getpass.getpass("Once more: ") != given:
+    if again and not os.environ.get(PASSPHRASE) and _typed("Once more: ") != given:
         raise SigningError(_OPERATION, "the two passphrases differ", "Try again.")
     return given.encode()
+
+
+def _typed(prompt: str) -> str:
+    try:
+        return getpass.getpass(prompt)
+    except EOFError as error:
+        hint = f"Type it at a terminal, or set {PASSPHRASE}."
+        raise SigningError(_OPERATION, "no passphrase was given", hint) from error
 
 
 def make(folder: Path, names: Sequence[str], secret: bytes) -> dict[str, CryptoSigner]:

@@ -6,15 +6,16 @@ tell the same as the box does.
 
 import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance import bundle
-from appliance.carried import COMMENT, SIGNATURE, SUFFIX
-from appliance.minisign import PublicKey, Signature, digest_of
+from appliance.releases import bundle
+from appliance.releases.minisign import PublicKey, Signature, digest_of
+from appliance.releases.stick import COMMENT, SIGNATURE, SUFFIX
 from models import signing
 from models.corrections import write_whole
 
@@ -66,14 +67,21 @@ def write(packed: Path, key: Ed25519PrivateKey, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{name}{SUFFIX}"
     partial = path.with_name(f".{path.name}.partial")
-    with tarfile.open(partial, "w:", format=tarfile.USTAR_FORMAT) as tar:
-        inner = tarfile.TarInfo(name + bundle.SUFFIX)
-        inner.size = packed.stat().st_size
-        with packed.open("rb") as stream:
-            tar.addfile(inner, stream)
-        text = signature.file().encode()
-        signed = tarfile.TarInfo(inner.name + SIGNATURE)
-        signed.size = len(text)
-        tar.addfile(signed, io.BytesIO(text))
-    partial.replace(path)
+    try:
+        with tarfile.open(partial, "w:", format=tarfile.USTAR_FORMAT) as tar:
+            inner = tarfile.TarInfo(name + bundle.SUFFIX)
+            inner.size = packed.stat().st_size
+            with packed.open("rb") as stream:
+                tar.addfile(inner, stream)
+            text = signature.file().encode()
+            signed = tarfile.TarInfo(inner.name + SIGNATURE)
+            signed.size = len(text)
+            tar.addfile(signed, io.BytesIO(text))
+        with partial.open("rb") as stream:
+            os.fsync(stream.fileno())  # a stick is pulled out soon after
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        error.filename = error.filename or str(path)  # a full stick names no file
+        raise
     return path

@@ -4,15 +4,17 @@ Each sees its part of every batch; gradients are averaged, so that all hold the 
 every step. What one process does for all (writing, saying) the first one does.
 """
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor, nn, optim
+from torch import Tensor, cuda, nn, optim
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 Item = TypeVar("Item")
+_GPU = ("gpu", "cuda")
 
 
 class Alone:
@@ -82,7 +84,11 @@ def started(accelerator: str, devices: str, strategy: str) -> Alone:
     ValueError
         When Lightning doesn't know them, or this machine has fewer devices.
     """
+    if accelerator in _GPU and not cuda.is_available():
+        raise ValueError(f"--accelerator {accelerator}: PyTorch finds no NVIDIA GPU here")
     if devices == "1":
+        if accelerator == "cpu":
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         return Alone()
     from lightning.fabric import Fabric
     from lightning.fabric.utilities.exceptions import MisconfigurationException

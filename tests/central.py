@@ -8,11 +8,11 @@ import threading
 
 from securesystemslib.signer import CryptoSigner
 
-from appliance import model_store
 from appliance.config import Settings
 from appliance.ledger import Ledger, release
 from appliance.manifest import current_model, load_manifest
-from appliance.updates import Updates
+from appliance.releases import model_store
+from appliance.releases.updates import Updates
 from models import publish, signing
 from models.repository import Repository
 

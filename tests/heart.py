@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -68,21 +69,10 @@ def _profile(along: Float) -> Float:
     return np.where((along < 0) | (along > 1), 0, profile).astype(np.float32)
 
 
-class Scene:
-    """Everything about the picture that doesn't move.
+class _Ground:
+    """A picture without its speckle: equal for every seed, and so drawn once."""
 
-    Parameters
-    ----------
-    rows, columns
-        Of a frame.
-    aspect
-        Height of a pixel over its width.
-    seed
-        Of the speckle.
-    """
-
-    def __init__(self, rows: int, columns: int, aspect: float = 1.0, seed: int = 0) -> None:
-        self.aspect = aspect
+    def __init__(self, rows: int, columns: int, aspect: float) -> None:
         height = rows * aspect
         top = 0.055 * height
         self.radius = min(0.92 * height - top, 0.47 * columns / math.sin(HALF_ANGLE))
@@ -93,21 +83,9 @@ class Scene:
         self.depth: Float = np.hypot(self.x, self.y)
         self.angle: Float = np.arctan2(self.x, self.y)
         self.fan = (np.abs(self.angle) <= HALF_ANGLE) & (self.depth <= 1) & (self.depth > 0.012)
-        rng = np.random.default_rng(seed)
-        self.speckle = [self._speckle(rng) for _ in range(2)]
-        self._rng = rng
         self._still = self._surroundings()
-
-    def _speckle(self, rng: np.random.Generator) -> Float:
-        """Rayleigh speckle of mean 1: fine in depth, widening with it across, as beams do."""
-        grid = rng.normal(size=(2, 420, 130)).astype(np.float32)
-        fields = [cv2.GaussianBlur(part, (0, 0), sigmaX=0.75, sigmaY=1.1) for part in grid]
-        amplitude = np.hypot(fields[0], fields[1])
-        across = (self.angle / HALF_ANGLE + 1) * 64.5
-        sampled = cv2.remap(
-            amplitude, across, self.depth * 415, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-        )
-        return np.asarray(sampled / np.float32(amplitude.mean()), np.float32)
+        for shared in (self.x, self.y, self.depth, self.angle, self.fan):
+            shared.setflags(write=False)
 
     def _ellipse(self, x: float, y: float, half_x: float, half_y: float, tilt: float) -> Float:
         """1 at an ellipse's centre, 0 on its border, below 0 outside."""
@@ -130,8 +108,8 @@ class Scene:
             level = np.where(cavity > 0, 0.17, level)
         return level
 
-    def draw(self, shape: Shape) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        """Grey frame and label map, both uint8[rows, columns], of the heart in this shape."""
+    def level(self, shape: Shape) -> tuple[Float, npt.NDArray[np.uint8]]:
+        """Brightness and label map of the heart in this shape."""
         along, across = self._along(shape)
         labels = self._labels(shape, along, across)
         level = self._still.copy()
@@ -139,15 +117,8 @@ class Scene:
         level[labels == LV] = 0.15
         level[labels == LA] = 0.15
         self._mitral(level, labels, along, across, shape)
-        level = cv2.GaussianBlur(level, (0, 0), self.radius * 0.0045)
-        # Blood twinkles from frame to frame, tissue all but keeps its speckle.
-        fresh = np.roll(self.speckle[1], self._rng.integers(-40, 40, 2), (0, 1))
-        speckle = self.speckle[0] + np.where(level < 0.3, 0.5, 0.18) * (fresh - self.speckle[0])
-        gain = 1.08 - 0.28 * self.depth
-        picture = 215 * gain * level * (0.30 + 0.70 * speckle)
-        picture += self._rng.normal(0, 1.5, picture.shape).astype(np.float32)
-        grey = np.where(self.fan, np.clip(picture, 3, 255), 0).astype(np.uint8)
-        return grey, np.where(self.fan, labels, 0).astype(np.uint8)
+        blurred = np.asarray(cv2.GaussianBlur(level, (0, 0), self.radius * 0.0045), np.float32)
+        return blurred, labels
 
     def _along(self, shape: Shape) -> tuple[Float, Float]:
         """Way from the apex to the base (0 to 1), and distance from the long axis."""
@@ -189,3 +160,62 @@ class Scene:
         size = max(3, round(self.radius * 0.03)) | 1
         grown = cv2.dilate(atrium, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size)))
         level[(grown > 0) & (labels == 0)] = 0.66
+
+
+@lru_cache(maxsize=8)
+def _ground(rows: int, columns: int, aspect: float) -> _Ground:
+    return _Ground(rows, columns, aspect)
+
+
+@lru_cache(maxsize=64)  # a megabyte each
+def _level(ground: _Ground, shape: Shape) -> tuple[Float, npt.NDArray[np.uint8]]:
+    level, labels = ground.level(shape)
+    level.setflags(write=False)
+    labels.setflags(write=False)
+    return level, labels
+
+
+class Scene:
+    """Everything about the picture that doesn't move.
+
+    Parameters
+    ----------
+    rows, columns
+        Of a frame.
+    aspect
+        Height of a pixel over its width.
+    seed
+        Of the speckle.
+    """
+
+    def __init__(self, rows: int, columns: int, aspect: float = 1.0, seed: int = 0) -> None:
+        self.aspect = aspect
+        self._ground = ground = _ground(rows, columns, aspect)
+        self.radius, self.centre, self.fan = ground.radius, ground.centre, ground.fan
+        self.x, self.y, self.depth, self.angle = ground.x, ground.y, ground.depth, ground.angle
+        rng = np.random.default_rng(seed)
+        self.speckle = [self._speckle(rng) for _ in range(2)]
+        self._rng = rng
+
+    def _speckle(self, rng: np.random.Generator) -> Float:
+        """Rayleigh speckle of mean 1: fine in depth, widening with it across, as beams do."""
+        grid = rng.normal(size=(2, 420, 130)).astype(np.float32)
+        fields = [cv2.GaussianBlur(part, (0, 0), sigmaX=0.75, sigmaY=1.1) for part in grid]
+        amplitude = np.hypot(fields[0], fields[1])
+        across = (self.angle / HALF_ANGLE + 1) * 64.5
+        sampled = cv2.remap(
+            amplitude, across, self.depth * 415, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+        )
+        return np.asarray(sampled / np.float32(amplitude.mean()), np.float32)
+
+    def draw(self, shape: Shape) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        """Grey frame and label map, both uint8[rows, columns], of the heart in this shape."""
+        level, labels = _level(self._ground, shape)
+        # Blood twinkles from frame to frame, tissue all but keeps its speckle.
+        fresh = np.roll(self.speckle[1], self._rng.integers(-40, 40, 2), (0, 1))
+        speckle = self.speckle[0] + np.where(level < 0.3, 0.5, 0.18) * (fresh - self.speckle[0])
+        gain = 1.08 - 0.28 * self.depth
+        picture = 215 * gain * level * (0.30 + 0.70 * speckle)
+        picture += self._rng.normal(0, 1.5, picture.shape).astype(np.float32)
+        grey = np.where(self.fan, np.clip(picture, 3, 255), 0).astype(np.uint8)
+        return grey, np.where(self.fan, labels, 0).astype(np.uint8)

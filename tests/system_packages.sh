@@ -5,6 +5,10 @@ missing=""
 # Not storescu: pynetdicom has one, too, which an active environment puts first.
 command -v dcmsend >/dev/null || missing="$missing dcmtk"
 command -v chromium >/dev/null || missing="$missing chromium"
+# Debian's second build of it, without windows: half the time per page. Ubuntu has none.
+if ! command -v chromium-headless-shell >/dev/null && apt-cache show chromium-headless-shell >/dev/null 2>&1
+then missing="$missing chromium-headless-shell"
+fi
 command -v dciodvfy >/dev/null || missing="$missing dicom3tools"
 command -v strace >/dev/null || missing="$missing strace"
 command -v minisign >/dev/null || missing="$missing minisign"

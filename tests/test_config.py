@@ -94,6 +94,8 @@ def test_everything_but_the_ae_title_has_a_default(tmp_path):
         ),
         ('[box]\nae_title = "A"\n[scp]\ntls_port = 2762\n', 3, "come together"),
         ('[box]\nae_title = "A"\n[scp]\narchive = "maybe"\n', 4, "must be true or false"),
+        ('[box]\nae_title = "A"\n[updates]\nurl = "host"\n', 4, "must begin with http:// or"),
+        ('[box]\nae_title = "A"\n[updates]\nusb_key = "RWx"\n', 4, "second line of usb.pub"),
     ],
 )
 def test_a_mistake_is_explained_with_its_line(tmp_path, text, line, words):

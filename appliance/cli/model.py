@@ -10,7 +10,7 @@ from appliance.cli.common import DEFAULT_CONFIG, Config, person
 
 if TYPE_CHECKING:
     from appliance.ledger.connection import Row
-    from appliance.model_store import Listed
+    from appliance.releases.model_store import Listed
 
 app = typer.Typer(
     help="The models of the box: add or fetch one, list them, choose those that draw, remove one.",
@@ -28,9 +28,9 @@ def add_model(
     ] = False,
 ) -> None:
     """Verify a model, keep a copy of it, and let the engine run it from its next loop on."""
-    from appliance import model_store
     from appliance.config import load
     from appliance.ledger import Ledger
+    from appliance.releases import model_store
 
     settings = load(config)
     manifest = model_store.add(settings.box.state_dir, source)
@@ -54,21 +54,24 @@ def list_models(
 
     Of one that came by an update its state; of a candidate how it does in the shadow.
     """
-    from appliance import model_store, promotion
     from appliance.config import load
     from appliance.ledger import Ledger, release
+    from appliance.releases import model_store, promotion
 
     settings = load(config)
     state_dir = settings.box.state_dir
-    in_force, steps, told = model_store.configured(settings), {}, []
+    in_force, steps, told, trial = model_store.configured(settings), {}, [], {}
     if (state_dir / "ledger.db").exists():
         ledger = Ledger(state_dir)
         in_force, steps = model_store.chosen(ledger, settings), release.newest(ledger)
         found = promotion.candidate(ledger, settings)
-        told = promotion.in_words(ledger, settings, found) if found else []
+        if found and as_json:
+            trial = {found.name: promotion.as_dict(ledger, settings, found)}
+        elif found:
+            told = promotion.in_words(ledger, settings, found)
     every = model_store.listed(state_dir, in_force)
     if as_json:
-        typer.echo(json.dumps([_as_json(item, steps) for item in every], indent=1))
+        typer.echo(json.dumps([_as_json(item, steps, trial) for item in every], indent=1))
         return
     for item in every:
         mark = "*" if len(in_force) == 1 else str(item.place)
@@ -89,7 +92,9 @@ def _in_words(item: "Listed", steps: "dict[str, Row]") -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _as_json(item: "Listed", steps: "dict[str, Row]") -> dict[str, object]:
+def _as_json(
+    item: "Listed", steps: "dict[str, Row]", trial: dict[str, dict[str, object]]
+) -> dict[str, object]:
     step = steps.get(item.name)
     return {
         "name": item.name,
@@ -101,6 +106,7 @@ def _as_json(item: "Listed", steps: "dict[str, Row]") -> dict[str, object]:
         "problem": item.problem,
         "state": step["state"] if step else "",
         "why": step["why"] if step else "",
+        "candidate": trial.get(item.name),
     }
 
 
@@ -114,11 +120,12 @@ def use_models(
 ) -> None:
     """Choose the models that the engine runs from its next loop on.
 
-    Of several, the first that takes a loop's view draws it.
+    Of several, the first that takes a loop's view draws it. A release that came by an update and
+    never drew here is promoted instead: `echocart model promote`.
     """
-    from appliance import model_store
     from appliance.config import load
     from appliance.ledger import Ledger, setting
+    from appliance.releases import model_store, promotion
 
     settings = load(config)
     own = model_store.configured(settings)
@@ -126,6 +133,8 @@ def use_models(
     for name in every:
         model_store.load(settings.box.state_dir, name)
     ledger = Ledger(settings.box.state_dir)
+    for name in model_store.resolved(every):
+        promotion.must_be_choosable(ledger, settings, name)
     # '' alone takes the choice back, so that a change of the TOML file counts again.
     setting.choose_models(ledger, model_store.resolved(every) if any(names) else (), person())
     chosen = model_store.resolved(model_store.chosen(ledger, settings))
@@ -141,11 +150,13 @@ def remove_model(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Delete a model that was added to this box and isn't in use. What it has drawn stays."""
-    from appliance import model_store
     from appliance.config import load
     from appliance.ledger import Ledger
+    from appliance.releases import model_store, promotion
 
     settings = load(config)
-    in_force = model_store.chosen(Ledger(settings.box.state_dir), settings)
+    ledger = Ledger(settings.box.state_dir)
+    in_force = model_store.chosen(ledger, settings)
     model_store.remove(settings.box.state_dir, name, (*in_force, *model_store.configured(settings)))
+    promotion.removed(ledger, name, person())
     typer.echo(f"{name} is removed")

@@ -45,13 +45,13 @@ def fetch(
     ] = None,
 ) -> None:
     """Fetch released models from the central team's repository; verify and keep what is new."""
-    from appliance.updates import Updates
+    from appliance.releases.updates import Updates
 
     settings, ledger = _opened(config)
     if file is not None:
-        from appliance import carried
+        from appliance.releases import stick
 
-        typer.echo(f"fetched: {carried.take(settings, ledger, file)}")
+        typer.echo(f"fetched: {stick.take(settings, ledger, file)}")
         return
     if not settings.updates.url:
         hint = "Set url and root in [updates], or name a file: --file."
@@ -72,8 +72,8 @@ def stage(name: Named, config: Config = DEFAULT_CONFIG) -> None:
 
     The engine does this by itself with the newest that is fetched.
     """
-    from appliance import promotion
     from appliance.ledger import release
+    from appliance.releases import promotion
 
     settings, ledger = _opened(config)
     _fetched(ledger, name)
@@ -96,7 +96,7 @@ def promote(name: Named, config: Config = DEFAULT_CONFIG) -> None:
 
     It takes the place of its namesake in use, else of the first one, which is kept.
     """
-    from appliance import promotion
+    from appliance.releases import promotion
 
     settings, ledger = _opened(config)
     _fetched(ledger, name)
@@ -116,7 +116,7 @@ def rollback(
     why: Annotated[str, typer.Option("--why", help="shown with it")] = "",
 ) -> None:
     """Go back to the model that drew before the last promoted one."""
-    from appliance import model_store, promotion
+    from appliance.releases import model_store, promotion
 
     settings, ledger = _opened(config)
     promoted = promotion.promoted_in_force(ledger, settings)
@@ -134,10 +134,12 @@ def why(
     as_json: Annotated[bool, typer.Option("--json", help="for machines, a list")] = False,
 ) -> None:
     """Tell what became of each released model, step by step, and why; how a candidate does."""
-    from appliance import promotion
     from appliance.ledger import release
+    from appliance.releases import promotion
 
     settings, ledger = _opened(config)
+    if name:
+        _known(ledger, name)
     names = [name] if name else sorted(release.newest(ledger))
     rows = [row for each in names for row in release.history(ledger, each)]
     found = promotion.candidate(ledger, settings)
@@ -165,8 +167,8 @@ def _dice(figures: dict[str, float]) -> str:
 
 
 def _prove(settings: "Settings", ledger: "Ledger", name: str, config: Path) -> dict[str, float]:
-    from appliance import bundle
     from appliance.ledger import release
+    from appliance.releases import bundle
 
     row = _fetched(ledger, name)
     told = _told(bundle.unpacked(settings.box.state_dir, name), config)
@@ -179,17 +181,22 @@ def _prove(settings: "Settings", ledger: "Ledger", name: str, config: Path) -> d
 
 
 def _fetched(ledger: "Ledger", name: str) -> "Row":
+    row = _known(ledger, name)
+    if row["state"] in ("refused", "withdrawn"):
+        what = f"{name} is {row['state']}: {row['why']}"
+        raise ManifestError(_PROVE, what, "Wait for another release.")
+    return row
+
+
+def _known(ledger: "Ledger", name: str) -> "Row":
     from appliance.ledger import release
 
     every = release.newest(ledger)
     if name not in every:
         have = ", ".join(sorted(every)) or "none"
-        raise ManifestError(_PROVE, f"{name} was not fetched", f"Fetched: {have}.")
-    row = every[name]
-    if row["state"] in ("refused", "withdrawn"):
-        what = f"{name} is {row['state']}: {row['why']}"
-        raise ManifestError(_PROVE, what, "Wait for another release.")
-    return row
+        what = f"{name} did not come by an update"
+        raise ManifestError("look at a release", what, f"Those that did: {have}.")
+    return every[name]
 
 
 def _told(folder: Path, config: Path) -> dict[str, float] | str:

@@ -8,8 +8,8 @@ def rollback() -> None:
 
     Only where the box was installed as a package. Run again, it goes forward.
     """
-    from appliance import releases
+    from appliance.releases import installed
 
-    before = releases.present("current")
-    now = releases.roll_back()
+    before = installed.present("current")
+    now = installed.roll_back()
     typer.echo(f"{now} is in use; {before} stays for the way forward (`echocart rollback`)")

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from appliance.config.destinations import KINDS
 from appliance.config.settings import Cart, Settings
-from appliance.config.values import NAME
+from appliance.config.values import MINISIGN, NAME, WEB
 
 Location = tuple[int | str, ...]  # keys from the top: ("destination", 1, "path")
 
@@ -101,10 +101,17 @@ def in_plain_words(problem: dict[str, Any]) -> str:
     """Say what is wrong with a value; pydantic's own words speak of Python."""
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
+    if problem["type"] == "string_pattern_mismatch":
+        return _PATTERNS.get(problem["ctx"]["pattern"], "isn't written as it must be")
     said = _PLAIN_WORDS.get(problem["type"], "can't be used here")
     return said.format(**problem.get("ctx", {}))
 
 
+_PATTERNS = {
+    NAME: "must be 1 to 32 letters, digits, - or _",
+    WEB: "must begin with http:// or https://",
+    MINISIGN: "must be the second line of usb.pub: RW and 54 characters more",
+}
 _LISTS = ("destination", "cart")  # tables in double brackets, as many as you like
 _PLAIN_WORDS = {
     "bool_parsing": "must be true or false",
@@ -121,7 +128,6 @@ _PLAIN_WORDS = {
     "less_than_equal": "must be {le} or less",
     "literal_error": "must be {expected}",
     "path_type": "must be a path in quotation marks",
-    "string_pattern_mismatch": "must be 1 to 32 letters, digits, - or _",
     "tuple_type": 'must be a list, as in ["results"]',
     "too_short": "must not be empty",
     "string_too_short": "must not be empty",

@@ -8,6 +8,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from appliance.config.destinations import Destination, DicomPeer
 from appliance.config.values import (
+    MINISIGN,
+    WEB,
     Address,
     AETitle,
     HostName,
@@ -217,7 +219,7 @@ class Updates(Section):
     """Where released models come from; without a url none is fetched."""
 
     url: str | None = Field(
-        default=None, pattern=r"^https?://", description="of the central team's repository"
+        default=None, pattern=WEB, description="of the central team's repository"
     )
     root: WholePath | None = Field(
         default=None, description="its 1.root.json: whose signatures count"
@@ -225,7 +227,7 @@ class Updates(Section):
     every_h: Whole = Field(default=24, ge=1, description="hours between two looks")
     usb_key: str | None = Field(
         default=None,
-        pattern=r"^RW[A-Za-z0-9+/]{54}$",
+        pattern=MINISIGN,
         description="minisign public key: whose models on a USB stick count",
     )
     promote: Literal["figures", "person"] = Field(

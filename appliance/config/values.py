@@ -99,5 +99,7 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
+WEB = r"^https?://"
+MINISIGN = r"^RW[A-Za-z0-9+/]{54}$"  # a public key
 NAME = r"^[A-Za-z0-9_-]{1,32}$"
 Name = Annotated[str, Field(pattern=NAME, description="as shown on the page")]

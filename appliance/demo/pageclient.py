@@ -1,5 +1,6 @@
 """The review page's HTTP API from a program: what the page itself calls, nothing else."""
 
+import http.client
 import http.cookiejar
 import json
 import re
@@ -119,7 +120,7 @@ class PageClient:
                 text: str = answer.read().decode()
         except urllib.error.HTTPError as error:
             raise PageError("use the page", _sentence(error), "Look at it in a browser.") from error
-        except OSError as error:
+        except (OSError, http.client.HTTPException) as error:
             hint = "Is the box running?"
             raise PageError("use the page", f"{self._url} does not answer", hint) from error
         return text

@@ -5,8 +5,8 @@ import stat
 import time
 from pathlib import Path
 
-from appliance import model_store
 from appliance.doctor.probe import Asked, Finding, NotNow, Probe, attention, broken, ok
+from appliance.releases import model_store
 from appliance.spool import Spool
 from appliance.upkeep import damage, records, snapshot
 

@@ -16,7 +16,7 @@ from appliance.drift.features import BY_NAME
 from appliance.drift.kolmogorov import Values
 from appliance.errors import ManifestError
 from appliance.manifest import Manifest
-from appliance.model_store import load
+from appliance.releases.model_store import load
 
 log = logging.getLogger("echocart.engine")
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from appliance import model_store
 from appliance.config import Settings
 from appliance.engine.backend import Backend, open_backend
 from appliance.engine.models import Model, Models
@@ -12,6 +11,7 @@ from appliance.engine.trials import Trials
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger, engine_state, setting
 from appliance.ledger.engine_state import ModelState
+from appliance.releases import model_store
 
 log = logging.getLogger("echocart.engine")
 

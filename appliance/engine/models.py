@@ -14,7 +14,7 @@ from appliance.errors import ApplianceError, BackendError
 from appliance.ledger.engine_state import ModelState
 from appliance.manifest import Manifest
 from appliance.measures.chambers import draws_heart
-from appliance.model_store import name_of
+from appliance.releases.model_store import name_of
 
 log = logging.getLogger("echocart.engine")
 

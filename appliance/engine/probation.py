@@ -16,10 +16,10 @@ import logging
 import math
 import time
 
-from appliance import promotion
 from appliance.config import Settings
 from appliance.ledger import Ledger, release, trial
 from appliance.ledger.connection import Row
+from appliance.releases import promotion
 
 log = logging.getLogger("echocart.engine")
 

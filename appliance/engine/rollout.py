@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from appliance.bundle import Bundle, opened
 from appliance.config import Engine, load
 from appliance.engine.backend import open_backend
 from appliance.engine.parity import LEAST
 from appliance.errors import ApplianceError, BackendError
+from appliance.releases.bundle import Bundle, opened
 
 _OPERATION = "prove a model"
 _TELL = "It isn't used. Tell those who published it."

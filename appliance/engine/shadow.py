@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, Any
 
-from appliance import promotion
 from appliance.config import Settings
 from appliance.engine.tensorrt_build import end
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger, release, shadow, trial, worklist
-from appliance.promotion import Candidate
+from appliance.releases import promotion
+from appliance.releases.promotion import Candidate
 
 log = logging.getLogger("echocart.engine")
 

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from appliance import bundle, labels, masks, model_store
+from appliance import labels, masks
 from appliance.cine import Cine, open_cine
 from appliance.config import Engine
 from appliance.engine import account, rollout
@@ -40,6 +40,7 @@ from appliance.ledger import Ledger, worklist
 from appliance.manifest import Manifest, Precision
 from appliance.masks import LabelMap, labels_in_source
 from appliance.measures import Measures, measure
+from appliance.releases import bundle, model_store
 from appliance.sector import Geometry, Sector, calibration, find_sector, mm_per_map_px
 from appliance.sector.geometry import letterbox
 from appliance.spool import Spool

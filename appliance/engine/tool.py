@@ -8,11 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from appliance import model_store
 from appliance.config import Engine, load
 from appliance.engine import availability, tensorrt, tensorrt_probe
 from appliance.errors import ApplianceError
 from appliance.ledger import Ledger, engine_state
+from appliance.releases import model_store
 
 
 def list_backends(config: Path, *, every: bool) -> None:

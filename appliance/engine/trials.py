@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from appliance import promotion
 from appliance.config import Settings
 from appliance.engine.probation import Probation
 from appliance.engine.shadow import Shadow
 from appliance.ledger import Ledger, trial
+from appliance.releases import promotion
 
 
 class Trials:

@@ -9,7 +9,6 @@ study tells of nobody else (promise 12).
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 from sqlite_utils import Database
@@ -80,8 +79,7 @@ class Question:
     @property
     def differing(self) -> list[str]:
         """What tells them apart, in words."""
-        pairs = combinations(self.people, 2)
-        return list(dict.fromkeys(word for pair in pairs for word in differing(*pair)))
+        return differing(*self.people)
 
     @property
     def told(self) -> str:
@@ -100,8 +98,10 @@ def question(versions: Iterable[Iterable[Any]]) -> Question:
     """Return whom loops tell of, of (PatientID, name, birth date, whether current) of each."""
     seen = [(person(*who), now) for *who, now in versions]
     people = told_apart(who for who, _ in seen)
-    current = [who for who, now in seen if now]
-    now = [one for one in people if any(known_as(one, who) for who in current)]
+    current: dict[str, list[Person]] = {}
+    for who in {who for who, now in seen if now}:
+        current.setdefault(who.id, []).append(who)
+    now = [one for one in people if any(known_as(one, who) for who in current.get(one.id, ()))]
     return Question(people, now)
 
 

@@ -28,28 +28,27 @@ def person(patient_id: str, patient_name: str, patient_birth_date: str) -> Perso
     return Person(patient_id, "=".join(groups).strip("="), patient_birth_date.strip())
 
 
-def differing(one: Person, other: Person) -> list[str]:
-    """Return in words what tells two persons apart; a name or a date that is missing doesn't."""
-    rows = zip(_WORDS, one, other, strict=True)
-    return [
-        word
-        for word, mine, theirs in rows
-        if mine != theirs and (word == "ID" or (mine and theirs))
-    ]
+def differing(*people: Person) -> list[str]:
+    """Return in words what tells persons apart; a name or a date that is missing doesn't."""
+    values = [{getattr(one, field) for one in people} for field in Person._fields]
+    counted = (values[0], *(told - {""} for told in values[1:]))
+    return [word for word, told in zip(_WORDS, counted, strict=True) if len(told) > 1]
 
 
 def told_apart(loops: Iterable[Person]) -> list[Person]:
     """Return the different persons among what loops say, each with all that is known of it."""
-    found: list[Person] = []
+    # By their IDs: whatever a broken machine sends as one study, the list of loops asks often.
+    found: dict[str, list[Person]] = {}
     # Who says most comes first: a loop without a name is anybody's with its PatientID.
     for one in sorted(set(loops), key=lambda one: (one.count(""), one)):
-        for index, known in enumerate(found):
+        same = found.setdefault(one.id, [])
+        for index, known in enumerate(same):
             if not differing(known, one):
-                found[index] = Person(one.id, known.name or one.name, known.birth or one.birth)
+                same[index] = Person(one.id, known.name or one.name, known.birth or one.birth)
                 break
         else:
-            found.append(one)
-    return sorted(found)
+            same.append(one)
+    return sorted(one for same in found.values() for one in same)
 
 
 def known_as(said: Person, one: Person) -> bool:

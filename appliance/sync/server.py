@@ -94,7 +94,7 @@ def _workers(ledger: Ledger, settings: Settings, outgoing: Outgoing) -> Iterator
 def _fetch_models(settings: Settings, stop: Stop) -> None:
     if settings.updates.url:
         # Here: TUF and what judges a model are 10 MB, and few boxes fetch any.
-        from appliance import updates
+        from appliance.releases import updates
 
         updates.watch(settings, stop)
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
-from appliance import __version__, model_store
+from appliance import __version__
 from appliance.config import Settings
 from appliance.errors import ApplianceError, LedgerError
 from appliance.ledger import Ledger, restored
+from appliance.releases import model_store
 from appliance.spool import Spool, hash_file, make_durable_folder, sync_folder, write_durably
 from appliance.upkeep import damage, snapshot
 

@@ -11,9 +11,10 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from flask_login import current_user
 from werkzeug.wrappers import Response
 
-from appliance import model_store, pairing, promotion
+from appliance import pairing
 from appliance.errors import ApplianceError
 from appliance.ledger import command, destination, setting
+from appliance.releases import model_store, promotion
 from appliance.webui import releasing, standing
 from appliance.webui.app import Refused, here
 from appliance.webui.language import _, told

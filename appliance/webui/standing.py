@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
-from appliance import deliveries, model_store, pace, pairing, promotion, space
+from appliance import deliveries, pace, pairing, space
 from appliance.config import Settings
 from appliance.errors import ApplianceError
 from appliance.ledger import (
@@ -18,6 +18,7 @@ from appliance.ledger import (
     setting,
     skew,
 )
+from appliance.releases import model_store, promotion
 from appliance.spool import Spool
 from appliance.webui import drifting
 from appliance.webui.language import N_, _, told, told_all
@@ -71,7 +72,8 @@ def models_before(settings: Settings, ledger: Ledger) -> tuple[str, ...]:
     for row in setting.history(ledger, setting.MODELS)[1:]:
         chosen = json.loads(row["value"]) or model_store.configured(settings)
         before = model_store.resolved(chosen)
-        if before != now:
+        # One that was taken back or withdrawn doesn't come again by a slip of the finger.
+        if before != now and not any(promotion.is_gone(ledger, settings, item) for item in before):
             return before
     own = model_store.resolved(model_store.configured(settings))
     return own if own != now else ()
@@ -190,7 +192,10 @@ def _candidate(settings: Settings, ledger: Ledger) -> dict[str, Any] | None:
         facts.append(_("Dice to these {value}; the model in use {own}", **dice))
     if verdict.state == "passed":
         facts.append(_("Its figures are enough: echocart model promote lets it draw."))
-    head = _("{name} draws in the shadow of {other}", name=found.name, other=found.against)
+    names = {"name": found.name, "other": found.against}
+    head = _("{name} draws in the shadow of {other}", **names)
+    if not found.staged:
+        head = _("{name} was fetched; once it is proven it draws in the shadow of {other}", **names)
     return {"head": head, "facts": facts}
 
 

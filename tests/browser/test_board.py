@@ -11,14 +11,17 @@ from playwright.sync_api import Browser, Page, expect
 from appliance import scu
 from appliance.carts import known
 from appliance.errors import ApplianceError
-from appliance.ledger import audit, caller, command, engine_state, setting
-from appliance.model_store import chosen, resolved
+from appliance.ledger import audit, caller, command, engine_state, release, setting, shadow
+from appliance.releases.model_store import chosen, resolved
 from tests.box import Box
 from tests.browser import hand
 from tests.browser.test_access import violations
+from tests.phantom import cine_loop
 from tests.scp.objects import write_object
+from tests.sync.material import reviewed
 from tests.webui import reviewbox
 from tests.webui.keptback import kept_back
+from tests.webui.test_model_board import FIGURES, NEXT, on_trial
 
 SIZES = pytest.mark.parametrize("size", [(1280, 800), (768, 1024)])
 
@@ -191,4 +194,31 @@ def test_a_correction_that_is_kept_back_is_looked_at_and_axe_finds_nothing(
     expect(tab.locator("#waiting")).to_contain_text("None waits for a look.")
     tab.locator("#kept summary").tap()
     expect(tab.locator("#kept")).to_contain_text(f"Loop {seq}")
+    assert violations(tab) == []
+
+
+def test_a_candidate_is_told_in_figures_and_axe_finds_nothing(
+    board: Any, tended: Box, artefacts: Path, tmp_path: Path
+) -> None:
+    setting.choose_models(tended.ledger, [""], "test")
+    on_trial(tended, tmp_path / "next")
+    loop = cine_loop(frames=6, elements={"PatientID": "P1"})
+    seq = reviewed(tended.ledger, tended.spool, loop.write(tmp_path / "a.dcm"), loop.labels)["seq"]
+    row = tended.ledger.read_one("SELECT id FROM analysis WHERE seq = ?", [seq])
+    shadow.drew(tended.ledger, NEXT, "e" * 64, "first-network-1.0.0", row["id"], FIGURES)
+    for size in ((1280, 800), (768, 1024)):
+        tab = board("BT", size)
+        summary = tab.locator("#candidate summary")
+        expect(summary).to_have_text(f"{NEXT} draws in the shadow of first-network-1.0.0")
+        summary.tap()
+        expect(tab.locator("#candidate")).to_contain_text("Left ventricle: agrees with Dice 0.953")
+        tab.screenshot(path=artefacts / f"candidate-{size[0]}.png", full_page=True)
+        assert violations(tab) == []
+        assert not tab.evaluate("() => document.documentElement.scrollWidth > innerWidth")
+    release.step(
+        tended.ledger, NEXT, "e" * 64, "refused", "a frame took 60.0 ms, 33.3 ms are there"
+    )
+    tab.reload()
+    expect(tab.locator("#model")).to_contain_text(f"{NEXT} was refused: a frame took 60.0 ms")
+    tab.screenshot(path=artefacts / "candidate-refused.png", full_page=True)
     assert violations(tab) == []

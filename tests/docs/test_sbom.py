@@ -8,8 +8,6 @@ import subprocess
 import sys
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from tests.box import REPOSITORY
 from tests.test_packaging import BASE
@@ -55,6 +53,10 @@ def test_it_names_the_networks_with_licence_and_hash(components):
 
 
 def test_it_is_cyclonedx(bill):
+    # Its import takes seconds, which every collection of the tests would spend.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill.read_text()) is None
 
 

@@ -5,11 +5,11 @@ import time
 
 import numpy as np
 
-from appliance import bundle, model_store
 from appliance.engine.choice import Choice
 from appliance.engine.shadow import Shadow
 from appliance.ledger import release, setting, shadow
-from appliance.shadowing import Thresholds
+from appliance.releases import bundle, model_store
+from appliance.releases.shadowing import Thresholds
 from models import publish
 from tests.box import LOADED_MACHINE_S, Box
 from tests.engine import tiny_onnx

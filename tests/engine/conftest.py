@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from appliance.config import Engine
+from appliance.engine import choice
 from appliance.engine.backend import Backend, open_backend
 from appliance.engine.models import Models
 from appliance.engine.worker import Worker
@@ -25,6 +27,28 @@ def model() -> Manifest:
 def backend(model: Manifest) -> Backend:
     """The network as this machine runs it by default."""
     return open_backend(model)
+
+
+_compiled: dict[tuple[str, str], Backend] = {}
+
+
+@pytest.fixture
+def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of the same bytes are compiled once for all tests, for that takes a second."""
+
+    def opened(manifest: Manifest, engine: Engine | None = None) -> Backend:
+        # Whatever decides how it is compiled and checked; not its name, nor its views.
+        about = {"variants": True, "input": True, "outputs": True, "structures": True}
+        gates = {"gates": {"precision_loss"}}
+        key = (
+            (engine or Engine()).model_dump_json(),
+            manifest.model_dump_json(include={**about, **gates}),
+        )
+        if key not in _compiled:
+            _compiled[key] = open_backend(manifest, engine)
+        return _compiled[key]
+
+    monkeypatch.setattr(choice, "open_backend", opened)
 
 
 class Bench:

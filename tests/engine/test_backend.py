@@ -224,3 +224,10 @@ def test_starting_the_network_talks_to_nobody(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "openvino"
     assert not list(tmp_path.iterdir()), "nothing is left in the home directory"
+
+
+def test_onnx_runtime_leaves_nothing_on_the_disk_to_be_sent(tmp_path):
+    code = "from appliance.engine import onnxruntime; import onnxruntime"
+    environment = {"HOME": str(tmp_path), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert list(tmp_path.iterdir()) == []

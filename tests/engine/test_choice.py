@@ -5,14 +5,16 @@ import shutil
 
 import pytest
 
-from appliance import model_store
 from appliance.engine.choice import Choice
 from appliance.errors import ManifestError
 from appliance.ledger import setting
 from appliance.manifest import current_model
+from appliance.releases import model_store
 from tests.box import Box
 from tests.engine.conftest import Bench
 from tests.phantom import cine_loop
+
+pytestmark = pytest.mark.usefixtures("compiled_once")
 
 
 @pytest.fixture

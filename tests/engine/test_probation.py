@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from appliance import model_store, promotion
 from appliance.engine import probation
 from appliance.engine.probation import Probation
 from appliance.errors import ManifestError
 from appliance.ledger import analysis, reception, release, review, setting
+from appliance.releases import model_store, promotion
 from tests.box import LOADED_MACHINE_S, Box
 from tests.engine import tiny_onnx
 from tests.engine.clinic import ENGINE, IN_FORCE, arrived, glaring, rewrite

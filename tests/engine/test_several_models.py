@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 
-from appliance import model_store
 from appliance.engine.admission import NOT_DRAWN, SAID_OTHER
 from appliance.engine.choice import Choice
 from appliance.engine.view import NOT_APICAL
@@ -14,6 +13,7 @@ from appliance.ledger import engine_state, setting, view, worklist
 from appliance.ledger.view import Said
 from appliance.manifest import current_model
 from appliance.measures.summary import NOT_THE_HEART
+from appliance.releases import model_store
 from appliance.views import NO_VIEW
 from appliance.webui.correcting import correct
 from tests.box import Box
@@ -23,6 +23,7 @@ from tests.phantom import cine_loop, on_its_head
 from tests.test_cli import echocart
 from tests.webui.reviewbox import Page
 
+pytestmark = pytest.mark.usefixtures("compiled_once")
 BOTH = "first-network-1.0.0"  # as it was released: A4C and A2C
 
 

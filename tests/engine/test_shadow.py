@@ -7,12 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from appliance import bundle, labels, masks, model_store, promotion
+from appliance import labels, masks
 from appliance.engine import shadow as shadowing
 from appliance.engine.shadow import Shadow
 from appliance.ledger import release, review, setting, shadow, trial, worklist
 from appliance.ledger.review import Decision
 from appliance.manifest import current_model
+from appliance.releases import bundle, model_store, promotion
 from tests.engine import tiny_onnx
 from tests.engine.clinic import FEW, IN_FORCE, Clinic, rewrite
 from tests.phantom import cine_loop

@@ -169,3 +169,15 @@ def test_three_patients_are_told_as_three(ledger):
     for number, name in enumerate("ABC"):
         seq, _ = arrived(ledger, number, PatientID=name)
     assert "three patients" in worklist.loop(ledger, seq)["told"]
+
+
+def test_a_study_of_very_many_patients_is_told_without_holding_each_against_each():
+    # A machine that puts all of its patients into one study; pairs would take a quarter of an hour.
+    asked = identity.question((f"P{number}", "", "", True) for number in range(20_000))
+    assert asked.told == "this study holds loops of 20000 patients (ID differs)"
+
+
+def test_what_differs_is_told_in_the_order_of_the_words_whoever_comes_first():
+    people = [("A", "X", "1970"), ("A", "X", "1971"), ("B", "", "1970"), ("A", "Y", "")]
+    asked = identity.question((*who, True) for who in people)
+    assert asked.differing == ["ID", "name", "birth date"]

@@ -6,6 +6,7 @@ import pytest
 
 from models import gate
 from models.gate import compare
+from models.gate_report import page
 
 STRUCTURES = ("Left ventricle", "Myocardium", "Left atrium")
 
@@ -94,3 +95,12 @@ def test_a_frame_time_passes_below_the_loops_own_or_near_the_model_in_use():
     assert gate.of_time(30.0, 10.0, "int8").passed
     assert gate.of_time(50.0, 48.0, "f32").passed
     assert not gate.of_time(60.0, 48.0, "f32").passed
+
+
+def test_a_line_that_fails_for_want_of_patients_says_so():
+    one = report(patients=1)
+    found = [verdict.to_dict() for verdict in compare(one, one, data="hearts")]
+    assert not any(item["passed"] for item in found)
+    who = {"name": "a-1.0.0", "sha256": "0" * 64}
+    text = page({"candidate": who, "current": who, "passed": False, "verdicts": found, "data": []})
+    assert text.count("**fails** (too few patients: 1)") == len(found)

@@ -216,7 +216,7 @@ def asked(two_sites, tmp_path, capsys):
         to = tmp_path / name
         login = ["--user", USER, "--password-file", str(two_sites.password_file)]
         assert main(["--from", two_sites.url, "--to", str(to), *login, *words]) == 0
-        capsys.readouterr()
+        pull.said = capsys.readouterr().out
         return sorted({row.scanner for row in rows(to)}) if (to / "frames.csv").exists() else []
 
     return pull
@@ -227,8 +227,11 @@ def test_what_is_not_asked_for_stays_in_the_archive(asked):
     assert asked("scanner", "--scanner", "vivid") == [GE]
     assert asked("site", "--site", "Ward 7") == [GE]
     assert asked("none", "--site", "Ward 8") == []
+    assert "the archive has no correction of --site Ward 8" in asked.said
     assert asked("version", "--model", "first-network-1.0.0") == [GE, OTHER]
+    assert "has no correction" not in asked.said
     assert asked("other version", "--model", "first-network-1.0.1") == []
+    assert "has no correction of --model first-network-1.0.1" in asked.said
     assert asked("hash", "--model", "ab" * 32) == [GE, OTHER]
     assert asked("other hash", "--model", "cd" * 32) == []
     assert asked("since", "--since", "2020-01-01") == [GE, OTHER]
@@ -236,10 +239,25 @@ def test_what_is_not_asked_for_stays_in_the_archive(asked):
     assert asked("site", "--model", "first-network") == [GE, OTHER], "it adds to what is there"
 
 
-def test_a_day_that_is_none_is_refused(capsys):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--since", "last week"], "no day such as"),
+        (["--until", "2026-13-45"], "no day such as"),
+        (["--since", "2026-02-01", "--until", "20260131"], "is later than --until"),
+        (["--jobs", "0"], "--jobs"),
+    ],
+)
+def test_words_that_ask_for_nothing_are_refused(capsys, words, said):
     with pytest.raises(SystemExit):
-        main(["--from", "x", "--to", "y", "--since", "last week"])
-    assert "no day such as" in capsys.readouterr().err
+        main(["--from", "x", "--to", "y", *words])
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_where_the_directory_should_be_is_named(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["--from", "http://127.0.0.1:9", "--to", str(tmp_path / "file")]) == 1
+    assert "is no directory" in capsys.readouterr().err
 
 
 def test_an_archive_that_tells_no_scanner_is_asked_by_looking(asked, tmp_path, monkeypatch):

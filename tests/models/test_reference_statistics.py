@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from appliance import model_store
 from appliance.drift import reference
 from appliance.drift.features import INPUT, OUTPUT
 from appliance.manifest import current_model, load_manifest
+from appliance.releases import model_store
 from models import corrections
 from models.camus import open_dataset
 from models.corrections import Drawn, Row

@@ -12,15 +12,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from appliance import model_store
 from appliance.config import Engine
 from appliance.engine.backend import open_backend
 from appliance.errors import ManifestError
 from appliance.manifest import current_model, load_manifest
+from appliance.releases import model_store
 from models import corrections
 from models.camus import checksum, open_dataset
 from models.data import letterboxed
-from models.mixing import default_mix, ratio
+from models.mixing import default_mix, positive, rate, ratio
 from tests.box import LOADED_MACHINE_S, REPOSITORY, Box
 from tests.models.drawings import directory
 from tests.phantom import cine_loop
@@ -258,6 +258,22 @@ def test_a_mix_is_a_number_or_two(text, mix):
 def test_what_is_no_mix_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError, match="no ratio"):
         ratio(text)
+
+
+@pytest.mark.parametrize("read", [positive, rate])
+@pytest.mark.parametrize("text", ["0", "-1", "two", "", "nan", "inf"])
+def test_epochs_and_rates_that_would_teach_nothing_are_refused(read, text):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is no (number|rate)"):
+        read(text)
+
+
+def test_a_gpu_that_is_not_there_is_not_replaced_without_a_word(monkeypatch):
+    from models.workers import started
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert started("auto", "1", "auto").count == 1
+    with pytest.raises(ValueError, match="finds no NVIDIA GPU"):
+        started("gpu", "1", "auto")
 
 
 def test_what_cannot_be_retrained_is_one_line(corrected, retrained, tmp_path):

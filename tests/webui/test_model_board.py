@@ -4,10 +4,10 @@ import shutil
 
 import pytest
 
-from appliance import model_store, promotion
 from appliance.ledger import release, shadow
 from appliance.manifest import current_model
-from appliance.shadowing import Thresholds
+from appliance.releases import model_store, promotion
+from appliance.releases.shadowing import Thresholds
 from tests.box import Box
 from tests.webui.reviewbox import Page, enrol
 
@@ -31,12 +31,17 @@ def box(tmp_path):
     with Box(tmp_path / "box", services=("webui",)) as made:
         enrol(made, "BT", "biomed")
         folder = tmp_path / "next"
-        shutil.copytree(current_model().folder, folder)
-        path = folder / "manifest.json"
-        path.write_text(path.read_text().replace('"version": "1.0.0"', '"version": "1.1.0"'))
-        model_store.add(made.settings.box.state_dir, folder)
-        release.step(made.ledger, NEXT, "e" * 64, "staged", "{}")
+        on_trial(made, folder)
         yield made
+
+
+def on_trial(box, folder, state="staged"):
+    """Put a candidate beside the model of a box."""
+    shutil.copytree(current_model().folder, folder)
+    path = folder / "manifest.json"
+    path.write_text(path.read_text().replace('"version": "1.0.0"', '"version": "1.1.0"'))
+    model_store.add(box.settings.box.state_dir, folder)
+    release.step(box.ledger, NEXT, "e" * 64, state, "{}")
 
 
 def analysed(box):
@@ -70,9 +75,18 @@ def test_a_candidate_shows_its_figures_and_a_promoted_one_its_way_back(box):
     last = release.history(box.ledger, NEXT)[-1]
     assert (last["state"], last["by"]) == ("taken back", "BT")
     assert f"{NEXT} was taken back: {against} draws again" in shown()
+    # By no slip of the finger does it come again.
+    assert f"Go back to {NEXT}" not in shown()
+    assert page.post("/box/model/back", model=NEXT)[0] == 409
 
 
 def test_one_that_was_refused_says_why(box):
     why = "in the shadow of 50 loops it would not have drawn 9: No apical heart"
     release.step(box.ledger, NEXT, "e" * 64, "refused", why)
     assert f"{NEXT} was refused: {why}" in Page(box, "BT").ask("/box")[2].decode()
+
+
+def test_one_that_is_not_proven_yet_is_not_said_to_draw(box):
+    release.step(box.ledger, NEXT, "e" * 64, "fetched", "")
+    text = Page(box, "BT").ask("/box")[2].decode()
+    assert f"{NEXT} was fetched; once it is proven" in text

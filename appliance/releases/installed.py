@@ -150,7 +150,3 @@ def main(arguments: Sequence[str]) -> int:
         print(f"echocart: {error}", file=sys.stderr)  # noqa: T201
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -10,12 +10,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
-from appliance import carried
 from appliance.cli import app
 from appliance.config import Settings
 from appliance.errors import ManifestError
 from appliance.ledger import Ledger, release
-from appliance.minisign import PublicKey, Signature, SignatureError, digest_of
+from appliance.releases.minisign import PublicKey, Signature, SignatureError, digest_of
+from appliance.releases.stick import take
 from models import usb
 from tests.central import CartBox, Central
 from tests.central import packed as bundles
@@ -193,7 +193,7 @@ def test_the_floor_is_that_of_releases_from_the_network_too(packed, stick, key, 
     known = box.settings.model_dump(mode="json")
     known["updates"]["usb_key"] = str(usb.public_key(key))
     with pytest.raises(ManifestError, match="is older than cart-2"):
-        carried.take(Settings.model_validate(known), box.ledger, stick["2.0.0"])
+        take(Settings.model_validate(known), box.ledger, stick["2.0.0"])
 
 
 def test_a_withdrawn_release_does_not_come_back_on_a_stick(box, packed, stick):

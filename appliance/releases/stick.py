@@ -9,12 +9,12 @@ import hashlib
 import tarfile
 from pathlib import Path
 
-from appliance import bundle
 from appliance.config import Settings
 from appliance.errors import ApplianceError, ManifestError
 from appliance.ledger import Ledger, release
-from appliance.minisign import PublicKey, Signature, digest_of
-from appliance.updates import keep
+from appliance.releases import bundle
+from appliance.releases.minisign import PublicKey, Signature, digest_of
+from appliance.releases.updates import keep
 
 SUFFIX = ".echocart"
 SIGNATURE = ".minisig"

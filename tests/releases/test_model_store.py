@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 
-from appliance import model_store
 from appliance.errors import ApplianceError, ManifestError
 from appliance.ledger import Ledger, setting
 from appliance.manifest import current_model
+from appliance.releases import model_store
 from tests.box import Box
 from tests.test_cli import echocart
 

@@ -14,14 +14,15 @@ from typing import Any
 
 import requests
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
+from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.fetcher import FetcherInterface
 
-from appliance import bundle, model_store, promotion
 from appliance.config import Settings
 from appliance.errors import ApplianceError, ManifestError
 from appliance.ledger import Ledger, release
+from appliance.releases import bundle, model_store, promotion
 from appliance.service import Stop
 
 log = logging.getLogger("echocart")
@@ -89,10 +90,23 @@ class Updates:
                 fetched += [name] if self._take(updater, target, name, sha256) else []
         return fetched
 
+    def _root(self) -> bytes:
+        """Read the root that a person gave: a damaged one isn't the repository's fault."""
+        root = self._settings.updates.root
+        assert root
+        content = root.read_bytes()
+        try:
+            is_root = isinstance(Metadata[Root].from_bytes(content).signed, Root)
+        except DeserializationError:
+            is_root = False
+        if not is_root:
+            hint = "Copy metadata/1.root.json of the repository there once more."
+            raise UpdateError(_OPERATION, f"{root} is no root of a repository", hint)
+        return content
+
     def _refreshed(self) -> Updater:
         url, root = self._settings.updates.url, self._settings.updates.root
         assert url
-        assert root
         places = [self._home / name for name in ("metadata", "bundles")]
         try:
             for place in places:
@@ -104,7 +118,7 @@ class Updates:
                 f"{url.rstrip('/')}/targets/",
                 _Fetcher(),
                 UpdaterConfig(),
-                bootstrap=root.read_bytes(),
+                bootstrap=self._root(),
             )
             updater.refresh()
         except OSError as error:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from appliance import bundle, model_store
 from appliance.cli import app
 from appliance.cli import release as commands
 from appliance.config import Engine
 from appliance.engine import rollout
 from appliance.errors import ApplianceError, BackendError
 from appliance.ledger import release
+from appliance.releases import bundle, model_store
 from tests.central import CartBox, Central, packed
 
 
@@ -57,6 +57,10 @@ def test_a_model_is_fetched_proven_promoted_and_taken_back(place, typed):
     waits = f"cart-2.1.0 is a candidate in place of {shipped}; it waits: 0 of 50 loops are drawn"
     assert waits in typed("list").output
     assert waits in typed("why").output
+    (trial,) = (
+        one["candidate"] for one in json.loads(typed("list", "--json").output) if one["candidate"]
+    )
+    assert (trial["against"], trial["verdict"], trial["figures"]["loops"]) == (shipped, "waits", 0)
     assert model_store.chosen(box.ledger, box.settings) == ("",)
     assert typed("promote", "cart-2.1.0").exit_code == 0
     assert model_store.chosen(box.ledger, box.settings) == ("cart-2.1.0",)
@@ -65,6 +69,11 @@ def test_a_model_is_fetched_proven_promoted_and_taken_back(place, typed):
     assert "cart-2.0.0 is older than cart-2.1.0" in str(older.exception)
     assert f"{shipped} draws again" in typed("rollback").output
     assert model_store.chosen(box.ledger, box.settings) == (shipped,)
+    assert not any(
+        one["candidate"]
+        for one in json.loads(typed("list", "--json").output)
+        if one["name"] == "cart-2.1.0"
+    )
     (item,) = (one for one in json.loads(typed("list", "--json").output) if one["place"])
     assert (item["name"], item["added"], item["state"]) == (shipped, False, "")
     states = [row["state"] for row in json.loads(typed("why", "cart-2.1.0", "--json").output)]
@@ -75,7 +84,7 @@ def test_a_model_is_fetched_proven_promoted_and_taken_back(place, typed):
 
 def test_what_never_came_can_t_be_promoted(typed):
     found = typed("promote", "cart-9.9.9")
-    assert "cart-9.9.9 was not fetched" in str(found.exception)
+    assert "cart-9.9.9 did not come by an update" in str(found.exception)
 
 
 def test_a_model_that_draws_otherwise_than_its_makers_saw_is_refused(place, typed, tmp_path):
@@ -110,6 +119,36 @@ def test_a_model_that_ends_its_process_or_hangs_is_refused_and_why_says_so(
         row = release.newest(box.ledger)["cart-2.0.0"]
         assert row["state"] == "refused"
         release.step(box.ledger, "cart-2.0.0", row["sha256"], "fetched", "again")
+
+
+def test_no_release_draws_because_somebody_names_it(place, typed):
+    _, box = place
+    typed("fetch")
+    shipped, name = model_store.resolved([""])[0], "cart-2.0.0"
+    sha256 = release.newest(box.ledger)[name]["sha256"]
+    for state, hint in (
+        ("fetched", "echocart model promote cart-2.0.0"),
+        ("staged", "isn't promoted yet"),
+        ("refused", "is refused: it ended"),
+        ("withdrawn", "is withdrawn: it ended"),
+    ):
+        release.step(box.ledger, name, sha256, state, "it ended")
+        assert hint in str(typed("use", name).exception)
+        assert model_store.resolved(model_store.chosen(box.ledger, box.settings)) == (shipped,)
+    release.step(box.ledger, name, sha256, "taken back", "")
+    assert typed("use", name, shipped).exit_code == 0, "what drew here, a person may choose"
+    assert typed("use", "").exit_code == 0
+
+
+def test_a_release_that_is_deleted_is_a_candidate_no_more(place, typed):
+    _, box = place
+    typed("fetch")
+    name = "cart-2.0.0"
+    release.step(box.ledger, name, release.newest(box.ledger)[name]["sha256"], "fetched", "")
+    assert typed("remove", name).exit_code == 0
+    assert "it was removed from this box" in typed("why", name).output
+    assert f"{name} is a candidate" not in typed("list").output
+    assert "cart-9.9.9 did not come by an update" in str(typed("why", "cart-9.9.9").exception)
 
 
 def tmp_module(folder, code):

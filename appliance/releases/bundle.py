@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from appliance import __version__
 from appliance.errors import ManifestError
 from appliance.manifest import Manifest, load_manifest
-from appliance.shadowing import Thresholds
+from appliance.releases.shadowing import Thresholds
 
 VERSION_OR_NONE = r"^(\d+\.\d+\.\d+)?$"
 ABOUT = "bundle.json"

@@ -9,9 +9,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from appliance import bundle, model_store
 from appliance.ledger import release, setting
-from appliance.updates import UpdateError
+from appliance.releases import bundle, model_store
+from appliance.releases.updates import UpdateError
 from models.repository import Repository, RepositoryError
 from tests.central import CartBox, Central
 from tests.central import packed as bundles
@@ -127,6 +127,15 @@ def test_without_a_network_it_says_so_and_nothing_changes(box, central):
     central.server.shutdown()
     central.server.server_close()
     with pytest.raises(UpdateError, match="can't be reached"):
+        box.fetch()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", "1.targets.json"])
+def test_a_root_that_is_none_is_not_the_repository_s_fault(box, central, content):
+    if isinstance(content, str):
+        content = (central.metadata / content).read_bytes()
+    box.settings.updates.root.write_bytes(content)
+    with pytest.raises(UpdateError, match=r"root\.json is no root of a repository"):
         box.fetch()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance import releases
+from appliance.releases import installed
 
 
 def root_with(folder: Path, *names: str, works: bool = True) -> Path:
@@ -25,27 +25,27 @@ def test_rolling_back_changes_over_and_again_forward(tmp_path: Path):
     root, restarts = root_with(tmp_path, "1.0", "1.1"), list[str]()
 
     def restart() -> None:
-        restarts.append(releases.present("current", root))
+        restarts.append(installed.present("current", root))
 
-    assert releases.roll_back(root, restart) == "1.0"
+    assert installed.roll_back(root, restart) == "1.0"
     assert (root / "current").readlink() == Path("releases/1.0")
     assert (root / "previous").readlink() == Path("releases/1.1")
-    assert releases.roll_back(root, restart) == "1.1"
+    assert installed.roll_back(root, restart) == "1.1"
     assert restarts == ["1.0", "1.1"]
 
 
 def test_there_is_nothing_before_the_first_release(tmp_path: Path):
     root = root_with(tmp_path, "1.0")
-    with pytest.raises(releases.ReleaseError, match="holds none"):
-        releases.roll_back(root, pytest.fail)
-    assert releases.present("current", root) == "1.0"
+    with pytest.raises(installed.ReleaseError, match="holds none"):
+        installed.roll_back(root, pytest.fail)
+    assert installed.present("current", root) == "1.0"
 
 
 def test_a_release_that_no_longer_works_is_not_gone_back_to(tmp_path: Path):
     root = root_with(tmp_path, "1.0", "1.1", works=False)
-    with pytest.raises(releases.ReleaseError, match=r"1\.0 doesn't work"):
-        releases.roll_back(root, pytest.fail)
-    assert releases.present("current", root) == "1.1"
+    with pytest.raises(installed.ReleaseError, match=r"1\.0 doesn't work"):
+        installed.roll_back(root, pytest.fail)
+    assert installed.present("current", root) == "1.1"
 
 
 def test_what_the_services_need_is_here_but_for_the_system_s_own_part():

@@ -4,14 +4,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from appliance import bundle, model_store, shadowing
-from appliance.bundle import version
 from appliance.config import Settings
 from appliance.errors import ApplianceError, ManifestError
 from appliance.ledger import Ledger, release, shadow
 from appliance.ledger.connection import Row
 from appliance.manifest import Manifest
-from appliance.shadowing import Summary, Thresholds, Verdict, judge, summary
+from appliance.releases import bundle, model_store, shadowing
+from appliance.releases.bundle import version
+from appliance.releases.shadowing import Summary, Thresholds, Verdict, judge, summary
 
 BOX = "box"  # who does what nobody asked for
 _NEVER_AGAIN = ("refused", "withdrawn", "taken back")
@@ -151,17 +151,51 @@ def falls_back_to(ledger: Ledger, settings: Settings, name: str) -> str:
     taken back, isn't whole, or lies below the version that the makers named as the oldest. The
     one that came with the box is the last.
     """
-    state_dir, steps = settings.box.state_dir, release.newest(ledger)
-    seen = {name}
+    state_dir, seen = settings.box.state_dir, {name}
     before = release.replaced(ledger, name)
     while before and before not in seen:
         seen.add(before)
-        known = steps.get(before)
-        gone = known is not None and known["state"] in _NEVER_AGAIN
-        if not gone and not below_floor(ledger, state_dir, before) and _is_whole(state_dir, before):
+        if not is_gone(ledger, settings, before) and _is_whole(state_dir, before):
             return before
         before = release.replaced(ledger, before)
     return _default()
+
+
+def is_gone(ledger: Ledger, settings: Settings, name: str) -> bool:
+    """Tell whether a model was refused, withdrawn or taken back, or lies below its makers' floor."""
+    row = release.newest(ledger).get(name)
+    gone = row is not None and row["state"] in _NEVER_AGAIN
+    return gone or below_floor(ledger, settings.box.state_dir, name)
+
+
+def must_be_choosable(ledger: Ledger, settings: Settings, name: str) -> None:
+    """Refuse what must not draw because somebody names it; what was taken back, a person may.
+
+    Raises
+    ------
+    ManifestError
+        When it was refused or withdrawn, is older than its makers let a box go back to, or came by
+        an update and was never promoted.
+    """
+    what, row = "choose a model", release.newest(ledger).get(name)
+    if name in models_in_force(ledger, settings):
+        return
+    if row and row["state"] in ("refused", "withdrawn"):
+        said = f"{name} is {row['state']}: {row['why']}"
+        raise ManifestError(what, said, "Choose another one: `echocart model list`.")
+    if row and row["state"] in ("fetched", "staged"):
+        hint = f"`echocart model promote {name}` proves it and lets it draw."
+        raise ManifestError(what, f"{name} isn't promoted yet", hint)
+    if below_floor(ledger, settings.box.state_dir, name):
+        said = f"{name} is older than its makers let a box go back to"
+        raise ManifestError(what, said, "Choose another one: `echocart model list`.")
+
+
+def removed(ledger: Ledger, name: str, by: str) -> None:
+    """Note that a release which never drew was deleted: it is no candidate any more."""
+    row = release.newest(ledger).get(name)
+    if row and row["state"] in ("fetched", "staged"):
+        release.step(ledger, name, row["sha256"], "refused", "it was removed from this box", by)
 
 
 def below_floor(ledger: Ledger, state_dir: Path, name: str) -> bool:
@@ -202,6 +236,17 @@ def in_words(ledger: Ledger, settings: Settings, found: Candidate) -> list[str]:
     }
     lines = [f"{found.name} is a candidate in place of {found.against}; {said[verdict.state]}"]
     return [*lines, f"in the shadow: {shadowing.in_words(figures)}"] if figures.loops else lines
+
+
+def as_dict(ledger: Ledger, settings: Settings, found: Candidate) -> dict[str, object]:
+    """Return how a candidate does as plain values, for machines."""
+    figures, verdict = standing(ledger, settings, found)
+    return {
+        "against": found.against,
+        "verdict": verdict.state,
+        "why": verdict.why,
+        "figures": figures.to_dict(),
+    }
 
 
 def promoted_in_force(ledger: Ledger, settings: Settings) -> list[Row]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.shadowing import Thresholds, judge, summary
+from appliance.releases.shadowing import Thresholds, judge, summary
 
 LOOP = {
     "why": "",
