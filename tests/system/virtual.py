@@ -1,6 +1,7 @@
 """A virtual machine that can lose its power: qemu without KVM."""
 
 import os
+import re
 import signal
 import subprocess
 from datetime import datetime
@@ -9,6 +10,10 @@ from pathlib import Path
 from appliance.demo.pageclient import PageClient, PageError
 from tests.box import PIN, free_port
 from tests.dcmtk import dcmtk
+
+_KERNEL = "console=ttyS0 root=/dev/vda rw quiet systemd.show_status=0"
+# What services say is all that is left of them when the machine's memory is gone.
+_KERNEL += " systemd.journald.forward_to_console=1"
 
 
 class VirtualMachine:
@@ -25,20 +30,22 @@ class VirtualMachine:
         self.dicom_port, self.page_port = free_port(), free_port()
         self.console = disk.with_name("console.log")
         self._process: subprocess.Popen[bytes] | None = None
+        self._said_before = 0  # bytes of the console that are other boots'
 
     def start(self, clock: datetime) -> None:
         """Switch on, with the hardware clock at a time."""
         forward = f"hostfwd=tcp:127.0.0.1:{self.dicom_port}-:11112"
         forward += f",hostfwd=tcp:127.0.0.1:{self.page_port}-:8080"
         with self.console.open("ab") as log:
+            self._said_before = log.tell()
             self._process = subprocess.Popen(
                 [
-                    *("nice", "qemu-system-x86_64", "-accel", "tcg,thread=multi"),
+                    *("qemu-system-x86_64", "-accel", "tcg,thread=multi"),
                     *("-machine", "q35", "-cpu", "Nehalem", "-smp", "2", "-m", "2048"),
                     *("-nographic", "-no-reboot", "-monitor", "none", "-serial", "stdio"),
                     *("-kernel", self.disk.with_name("vmlinuz")),
                     *("-initrd", self.disk.with_name("initrd.img")),
-                    *("-append", "console=ttyS0 root=/dev/vda rw quiet systemd.show_status=0"),
+                    *("-append", _KERNEL),
                     *("-rtc", f"base={clock:%Y-%m-%dT%H:%M:%S}"),
                     *("-drive", f"file={self.disk},format=raw,if=virtio,cache=writeback"),
                     *("-nic", f"user,model=virtio-net-pci,{forward}"),
@@ -59,6 +66,17 @@ class VirtualMachine:
     def is_on(self) -> bool:
         """Tell whether it runs."""
         return self._process is not None and self._process.poll() is None
+
+    def ready(self) -> list[str]:
+        """Return the services that have said in this boot that they do their work."""
+        with self.console.open("rb") as log:
+            log.seek(self._said_before)
+            said = log.read().decode(errors="replace")
+        return sorted(set(re.findall(r"echocart-(\w+)\[\d+\]: ready:", said)))
+
+    def last_words(self) -> str:
+        """Return the end of what the console says."""
+        return self.console.read_text(errors="replace")[-3000:]
 
     def echoes(self) -> bool:
         """Tell whether its receiver answers."""
