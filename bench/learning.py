@@ -35,12 +35,12 @@ _WARM_UP = 0.2  # of the corrections: until then readers start and caches fill
 
 def measure(quick: bool) -> list[Figure]:
     """Measure the pull, and the whole cycle where a Python with PyTorch is."""
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         made = list(_pull(Path(name), 60 if quick else PULLED))
     if not cycle.trains():
         print("the cycle needs PyTorch: make test-models sets it up", file=sys.stderr)
         return made
-    with tempfile.TemporaryDirectory(dir=".") as name:
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as name:
         turned = cycle.turn(Path(name), 10 if quick else CORRECTIONS, EPOCHS)
     return [*_cycle(turned), *made]
 
