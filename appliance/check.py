@@ -170,6 +170,9 @@ def _query(item: DicomWebPeer) -> str | None:
         client.search_for_studies(limit=1)
     except SecretError as error:
         return f"{error.subject}. {error.hint.rstrip('.')}"
+    except requests.exceptions.SSLError:
+        words = "shows a certificate that isn't trusted here, or speaks no TLS on this port"
+        return f"{item.url} {words}. Install the authority's certificate on the box"
     except requests.HTTPError as error:
         status = 0 if error.response is None else error.response.status_code
         return f"{item.url} answers {status}. Check url, user and password_file"

@@ -24,6 +24,8 @@ _COUNTED = {
     "refused": "not sent",
 }
 
+_PUT_BACK = ": put it back under this name, and what waits is delivered"
+
 
 def account(
     settings: Settings, ledger: Ledger, now: datetime | None = None
@@ -65,10 +67,12 @@ def in_words(rows: Iterable[Mapping[str, Any]], now: datetime | None = None) -> 
 
 
 def _particulars(row: Mapping[str, Any], now: datetime) -> Iterable[str]:
-    if not row["kind"]:
-        yield "no longer in the configuration: put it back, and what waits is delivered"
     if row["oldest"]:
         yield f"the oldest waits since {_local(row['oldest'])}"
+    if not row["kind"]:  # nobody tries it: what it said last, and when, is no longer true
+        waits = bool(row["oldest"])
+        yield f"no longer in the configuration{_PUT_BACK if waits else ''}"
+        return
     if stopped := row["paused"]:
         yield f"paused by {stopped['by']} on {_local(stopped['at'])}: {stopped['why']}"
     if row["opens_at"]:

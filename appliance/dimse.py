@@ -22,6 +22,7 @@ from appliance.errors import ApplianceError
 CONNECT_S = 10.0
 ANSWER_S = 120.0  # a receiver that syncs a large loop to a slow disk
 _MAXIMUM_PDU = 131072
+_GLANCE_S = 3.0
 _PIECE = 16384  # bytes that leave in one go where the line is spared
 
 OUT_OF_RESOURCES = 0xA7  # status family: the receiver takes nothing now (PS3.4 B.2.3)
@@ -141,7 +142,17 @@ def associate(
     # for the first time; it then takes the connection for one that never was.
     association.is_rejected = association.is_rejected or bool(refused)
     address = f"{peer.host}:{peer.port}"
-    raise _why_none(association, address, operation, bool(connected), secure is not None)
+    # pynetdicom opens the connection together with TLS: without TLS it tells of none.
+    there = bool(connected) or (secure is not None and _takes_connections(peer))
+    raise _why_none(association, address, operation, there, secure is not None)
+
+
+def _takes_connections(peer: Peer) -> bool:
+    try:
+        socket.create_connection((peer.host, peer.port), _GLANCE_S).close()
+    except OSError:
+        return False
+    return True
 
 
 def _called(
@@ -182,7 +193,7 @@ def _why_none(
         return AssociationError(
             operation,
             f"{address} takes the connection, and does not answer as a DICOM receiver",
-            "It may be a plain port, or refuse this box's certificate."
+            "It may be a port without TLS, or one doesn't trust the other's certificate."
             if secure
             else "It may be a TLS port, or another program's: this was plain DICOM.",
             retry=True,

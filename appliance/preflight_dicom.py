@@ -1,5 +1,6 @@
 """What a PACS takes: asked by association requests that propose much and store nothing."""
 
+import json
 import socket
 import ssl
 import tempfile
@@ -46,6 +47,14 @@ _ORIGINALS = {
     _RETIRED_LOOP: (*_PLAIN, JPEGBaseline8Bit),
 }
 _LABEL_MAPS = UID("1.2.840.10008.5.1.4.1.1.66.7")  # younger than pydicom's dictionary
+_OWN_NAMES = {
+    _LABEL_MAPS: "Label Map Segmentation Storage",
+    # pydicom calls it as it calls its successor: a PACS would seem to take and refuse one class.
+    _RETIRED_LOOP: "Ultrasound Multi-frame Image Storage (Retired)",
+}
+_LOST_WITHOUT = {
+    KeyObjectSelectionDocumentStorage: ": what a later decision replaces stays valid there",
+}
 _RESULTS = {
     SegmentationStorage: (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian),
     _LABEL_MAPS: (ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, RLELossless),
@@ -181,7 +190,8 @@ def _classes(item: DicomPeer, peer: Peer, secure: ssl.SSLContext | None) -> Foun
         missing = [syntax.name for syntax in syntaxes if (kind, syntax) not in taken]
         if not found:
             word = "no" if kind in needed and kind != _RETIRED_LOOP else "note"
-            yield Line(word, f"takes no {_name(kind)}")
+            why = _LOST_WITHOUT.get(kind, "") if word == "no" else ""
+            yield Line(word, f"takes no {_name(kind)}{why}")
             continue
         but = f"; not {', '.join(missing)}" if missing else ""
         yield Line("ok", f"takes {_name(kind)}: {', '.join(found)}{but}")
@@ -202,10 +212,19 @@ def _form(item: DicomPeer, taken: set[tuple[UID, UID]]) -> Found:
                 yield f'seg_type = "{type_}"'
                 yield f'seg_syntax = "{name}"'
                 return
+    yield from _overlay_instead(item, taken)
+
+
+def _overlay_instead(item: DicomPeer, taken: set[tuple[UID, UID]]) -> Found:
+    """Propose the loop with its contours burned in where segmentations in no form are taken."""
+    if (MultiFrameTrueColorSecondaryCaptureImageStorage, JPEGBaseline8Bit) not in taken:
+        return
+    wished = [wish for wish in item.gets if wish not in ("results", "overlay")]
+    yield f"gets = {json.dumps([*wished, 'overlay'])}"
 
 
 def _name(kind: UID) -> str:
-    return "Label Map Segmentation Storage" if kind == _LABEL_MAPS else kind.name
+    return _OWN_NAMES.get(kind, kind.name)
 
 
 def _taken(

@@ -48,6 +48,12 @@ def test_a_server_that_is_off_deserves_attention_and_breaks_nothing(tmp_path, ki
     assert finding.text.endswith("Until then, deliveries wait")
 
 
+def test_https_to_a_port_without_tls_is_told_as_that(orthanc, tmp_path):
+    finding = found(tmp_path, orthanc.toml("x", "dicomweb").replace("http://", "https://"))
+    assert finding.word == "attention"
+    assert "or speaks no TLS on this port. Install the authority" in finding.text
+
+
 def test_a_pacs_that_does_not_know_us_is_named(orthanc, tmp_path):
     finding = found(tmp_path, orthanc.toml("x", "dicom"), ae_title="STRANGER")
     assert finding.word == "attention"

@@ -111,6 +111,42 @@ def test_a_storescp_without_segmentations_says_so_and_proves_nothing(tmp_path):
     assert "nothing will prove that it keeps what it gets" in said
 
 
+def _profile(folder: Path, *taken: str) -> tuple[str, str, str]:
+    """Options of a storescp that takes these `CLASS\\SYNTAX` and nothing else."""
+    path = folder / "storescp.cfg"
+    lines = "".join(f"PresentationContext{i} = {each}\n" for i, each in enumerate(taken, 1))
+    path.write_text(
+        "[[TransferSyntaxes]]\n[Plain]\nTransferSyntax1 = LittleEndianExplicit\n"
+        "[JPEG]\nTransferSyntax1 = JPEGBaseline\n"
+        f"[[PresentationContexts]]\n[Taken]\n{lines}[[Profiles]]\n[Default]\n"
+        "PresentationContexts = Taken\n"
+    )
+    return "-xf", str(path), "Default"
+
+
+def test_a_pacs_that_takes_pictures_and_no_segmentations_is_proposed_the_overlay(tmp_path):
+    options = _profile(
+        tmp_path,
+        "UltrasoundMultiframeImageStorage\\Plain",
+        "UltrasoundImageStorage\\Plain",
+        "MultiframeTrueColorSecondaryCaptureImageStorage\\JPEG",
+    )
+    gets = 'gets = ["originals", "results"]'
+    with storescp(tmp_path / "there", *options) as port:
+        status, said = tried(config(tmp_path, dicom(port, more=gets)))
+    assert status == 1
+    assert said.endswith('in the table of pacs:\n  gets = ["originals", "overlay"]\n')
+    assert "takes no Key Object Selection Document Storage: what a later decision replaces" in said
+
+
+def test_the_retired_class_of_loops_is_not_taken_for_the_one_in_use(tmp_path):
+    options = _profile(tmp_path, "UltrasoundMultiframeImageStorage\\Plain")
+    with storescp(tmp_path / "there", *options) as port:
+        _, said = tried(config(tmp_path, dicom(port, more='gets = ["originals"]')))
+    assert "ok    takes Ultrasound Multi-frame Image Storage: Explicit" in said
+    assert "note  takes no Ultrasound Multi-frame Image Storage (Retired)\n" in said
+
+
 def test_a_wrong_way_of_proof_is_refused_and_the_right_one_proposed(tmp_path, orthanc):
     text = orthanc.toml("pacs", "dicom") + 'proof = "commitment"\n'
     _, said = tried(config(tmp_path, text))

@@ -1,6 +1,7 @@
 """`echocart correction`: corrections that must not leave unless a person has looked at them."""
 
 import getpass
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,7 +52,11 @@ def show(
     scrubbed = _scrubbed(settings, ledger, loop)
     from appliance.scrub import overview
 
-    to.write_bytes(overview(scrubbed))
+    try:
+        to.write_bytes(overview(scrubbed))
+    except OSError as error:
+        words = f"{to} can't be written ({os.strerror(error.errno or 0)})"
+        raise ApplianceError("look at a correction", words, "Name another file.") from error
     typer.echo(f"{to}: the darkest and the brightest value of each pixel, then frames of the loop.")
     for doubt in scrubbed.doubts:
         typer.echo(f"look, because {doubt}")

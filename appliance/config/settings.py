@@ -267,7 +267,9 @@ class Settings(Section):
         scp = info.data.get("scp")  # absent when it has a mistake of its own
         secure = [item.name for item in value if isinstance(item, DicomPeer) and item.tls]
         if scp and secure and not scp.tls_ca:
-            raise ValueError(f"{secure[0]!r} is to use TLS, but scp.tls_ca is not set")
+            first = "leave tls = true away until `echocart tls init` has made the certificates"
+            words = f"{secure[0]!r} is to use TLS, but scp.tls_ca is not set: {first}"
+            raise ValueError(words)
         return value
 
     @field_validator("cart")

@@ -20,6 +20,7 @@ class Door:
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port = host, port
         self.is_suspect = False  # the last delivery found it closed
+        self.is_unknown = False  # the host's name meant nothing when it was last asked for
         self._seen = (float("-inf"), False)
 
     def answers(self) -> bool:
@@ -46,8 +47,10 @@ class Door:
         self._seen = (float("-inf"), False)
 
     def _opens(self, seconds: float) -> bool:
+        self.is_unknown = False
         try:
             socket.create_connection((self.host, self.port), seconds).close()
-        except OSError:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a label nobody could look up
+            self.is_unknown = isinstance(error, (socket.gaierror, UnicodeError))
             return False  # refused, unroutable, unknown, silent: nothing can be delivered
         return True

@@ -13,6 +13,7 @@ from appliance.sync.destinations import Unreachable
 from appliance.sync.door import Door
 
 WAITS = "It waits; nothing is lost."
+_RUNS = "Check that it runs, and url."
 # Answers that concern every object: who we are, where we knock, and a server in trouble.
 SHUT = {
     429: ("asks for less", WAITS),
@@ -49,8 +50,11 @@ class HttpServer:
 
     def check(self) -> None:
         """Raise `Unreachable` when it took no connection last time and still takes none."""
-        if self._door.is_shut():
-            raise self.shut("doesn't answer", WAITS)
+        if not self._door.is_shut():
+            return
+        if self._door.is_unknown:
+            raise self.shut("is at no known host", f"Correct url. {WAITS}")
+        raise self.shut("doesn't answer", f"{_RUNS} {WAITS}")
 
     def ask(self, call: Callable[[], _Found]) -> _Found:
         """Ask over this thread's connection: to a far server each new one costs several trips.
@@ -72,7 +76,7 @@ class HttpServer:
             raise self.shut("shows a certificate that isn't trusted", self.untrusted) from error
         except (requests.RequestException, OSError) as error:
             self._door.found_shut()
-            raise self.shut("doesn't answer", WAITS) from error
+            raise self.shut("doesn't answer", f"{_RUNS} {WAITS}") from error
 
     def _asked(self, call: Callable[[], _Found]) -> _Found:
         if getattr(self._known, "answered", False):

@@ -84,8 +84,12 @@ class Pacs:
 
     def check(self) -> None:
         """Raise `Unreachable` when it took no connection last time and still takes none."""
-        if self._door.is_shut():
-            raise Unreachable(_OPERATION, f"{self._name} doesn't answer", _WAITS, retry=True)
+        if not self._door.is_shut():
+            return
+        subject, hint = f"{self._name} doesn't answer", "Check that it runs."
+        if self._door.is_unknown:
+            subject, hint = f"{self._peer.host} is not a known host", "Check the address."
+        raise Unreachable(_OPERATION, subject, f"{hint} {_WAITS}", retry=True)
 
     def put(self, result: Part10) -> None:
         """Store an object.

@@ -268,6 +268,8 @@ def _destination(ledger: Ledger, row: Mapping[str, Any]) -> dict[str, Any]:
     test = asked[0] if asked[0] and asked[0]["state"] not in command.OPEN else None
     if not (waiting or row["proven"] or row["unproven"] or test):
         state = UNTRIED
+    if row["not_taken"]:  # tried again for ever: without its administrator they never arrive
+        state = ATTENTION
     if row["resting"] or (test and test["state"] == "failed"):
         state = BROKEN
     if row["resting"]:
@@ -276,7 +278,7 @@ def _destination(ledger: Ledger, row: Mapping[str, Any]) -> dict[str, Any]:
     if row["paused"]:
         state = ATTENTION
         lines.append(_("Paused by {who}.", who=row["paused"]["by"]))
-    if not row["kind"]:
+    if not row["kind"] and waiting:
         state = ATTENTION
         lines.append(_("No longer in the configuration: put it back, and they are delivered."))
     return {

@@ -174,6 +174,14 @@ def test_a_wrong_address_is_told(orthanc, tmp_path, path):
         archive_of(orthanc, url).put(as_original(write_source(tmp_path / "a.dcm")))
 
 
+def test_an_archive_at_a_host_that_nobody_knows_is_told_as_that(tmp_path):
+    archive = Archive("http://archive.invalid/dicom-web")
+    with pytest.raises(Unreachable, match="doesn't answer"):
+        archive.put(as_original(write_source(tmp_path / "a.dcm")))
+    with pytest.raises(Unreachable, match=r"is at no known host\. Correct url"):
+        archive.check()
+
+
 def test_an_archive_that_is_off_is_unreachable_and_not_there(tmp_path):
     archive = Archive(f"http://127.0.0.1:{free_port()}/dicom-web")
     archive.check()

@@ -8,8 +8,9 @@ import pydicom
 import pytest
 
 from appliance.config import Box, Settings
+from appliance.deliveries import account, in_words
 from appliance.errors import DeliveryError, LedgerError
-from appliance.ledger import Ledger, audit, delivery, worklist
+from appliance.ledger import Ledger, audit, delivery, destination, worklist
 from appliance.spool import Spool
 from appliance.status import instances
 from appliance.sync import courier as courier_module
@@ -160,6 +161,12 @@ def test_a_destination_taken_out_of_the_configuration_keeps_its_results(desk):
     desk.run()
     assert desk.states(review) == ["queued"]
     assert "1 waiting for pacs (no longer in the configuration" in summary(desk.ledger, ["usb"])
+    destination.rests(desk.ledger, "pacs", "deliver to a PACS: it is off.", 3600)
+    nothing_configured = Settings(box=Box(ae_title="A", state_dir=desk.root / "state"))
+    said = in_words(account(nothing_configured, desk.ledger))
+    assert said[0] == "pacs: 1 waiting"
+    assert said[-1].startswith("  no longer in the configuration: put it back under this name")
+    assert "tried again" not in " ".join(said), "nobody tries what isn't configured"
 
 
 def test_what_was_sent_and_not_proven_is_proven_and_not_written_again(desk):

@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -186,6 +187,21 @@ def test_a_pacs_that_is_off_is_unreachable_and_not_there(tmp_path):
     assert not pacs.is_there()
     with pytest.raises(Unreachable, match="doesn't answer"):
         pacs.check()
+
+
+def test_a_host_that_nobody_knows_is_told_in_every_try(tmp_path):
+    pacs = Pacs(Peer("pacs.invalid", 104, "PACS", "ECHOCART"))
+    with pytest.raises(Unreachable, match=r"pacs\.invalid is not a known host\. Check the address"):
+        pacs.put(as_original(write_source(tmp_path / "a.dcm")))
+    with pytest.raises(Unreachable, match=r"pacs\.invalid is not a known host\. Check the address"):
+        pacs.check()
+
+
+def test_tls_to_a_port_without_it_is_not_told_as_nobody_there(orthanc, tmp_path):
+    peer = Peer("127.0.0.1", orthanc.dicom_port, "ORTHANC", "ECHOCART")
+    pacs = Pacs(peer, secure=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    with pytest.raises(Unreachable, match=r"takes the connection, .*may be a port without TLS"):
+        pacs.put(as_original(write_source(tmp_path / "a.dcm")))
 
 
 def test_originals_and_results_wait_for_a_pacs_that_is_off_and_hold_up_no_stick(tmp_path):

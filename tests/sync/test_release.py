@@ -114,6 +114,13 @@ def test_a_correction_in_doubt_leaves_only_after_somebody_has_looked(desk):
     assert desk.echocart("list").stdout == "none is kept back\n"
 
 
+def test_a_picture_that_can_not_be_written_is_told_in_one_line(desk):
+    review = desk.correct()
+    done = desk.typed("show", str(review["seq"]), "--to", str(desk.root))
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"{desk.root} can't be written (Is a directory). Name another file." in done.stderr
+
+
 def test_the_picture_shows_what_would_leave_and_nothing_outside_the_fan(desk):
     review = desk.correct()
     desk.code(review)

@@ -52,6 +52,31 @@ def test_one_that_works_is_in_order(box):
     assert shown(box)["state"] == "good"
 
 
+def test_one_that_refuses_what_it_is_sent_is_not_said_to_be_in_order(box):
+    answered(box, done=True, said=[])
+    box.reviewed(1)
+    assert shown(box)["state"] == "good"
+    why = "PACS refuses Segmentation Storage"
+    box.ledger.db.conn.execute("UPDATE outbox SET awaits = 'permission', problem = ?", [why])
+    row = shown(box)
+    assert (row["state"], row["lines"][-1]) == ("attention", f"{why}.")
+
+
+def test_one_taken_out_of_the_configuration_is_asked_back_only_while_something_waits(box):
+    box.reviewed(1)
+    bare = box.settings.model_copy(update={"destination": []})
+    back = "No longer in the configuration: put it back, and they are delivered."
+
+    def lines() -> list[str]:
+        with create_app(bare).test_request_context("/box"):
+            (row,) = standing.parts(bare, box.ledger, box.spool)["destinations"]
+        return row["lines"]
+
+    assert back in lines()
+    box.ledger.db.conn.execute("UPDATE outbox SET state = 'proven'")
+    assert back not in lines()
+
+
 def test_a_question_that_nobody_answered_is_told_as_that(box):
     command.ask(box.ledger, "sync", command.TEST, "usb", "BT")
     assert shown(box)["is_asking"]
