@@ -1,9 +1,14 @@
-"""A backlog of corrections, really delivered to an Orthanc, with ten times as many rows beside it."""
+"""A backlog of corrections, really delivered to an Orthanc, with ten times as many rows beside it.
+
+The anchor, a bare loop of STOW calls, has its turns after each fifth, while deliveries are paused:
+one machine's pace changes within a minute by more than what is to be told apart.
+"""
 
 import shutil
+import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +19,9 @@ from pydicom.uid import generate_uid
 
 from appliance.demo.orthanc import Orthanc
 from appliance.dicomweb import Client
+from appliance.ledger import destination
 from appliance.ledger.clock import boot_id
+from appliance.upkeep import records
 from bench import figures
 from bench.catalogue import fill
 from bench.figures import Figure
@@ -28,6 +35,8 @@ FRAMES, ROWS, COLUMNS = 12, 240, 320
 AT_ONCE = 4
 OBJECTS = 4  # of a correction: the loop, the model's masks, the corrected ones, the record
 _LONGEST_S = 3600.0
+_UNDER_WAY = "SELECT 1 FROM outbox WHERE owner IS NOT NULL"
+_WAITING = "SELECT 1 FROM outbox WHERE kind = 'correction' AND state = 'queued'"
 
 
 def measure(quick: bool) -> list[Figure]:
@@ -46,12 +55,8 @@ def _measured(root: Path, count: int, beside: int) -> list[Figure]:
         for _ in range(count):
             loops.correct()
         with box:
-            found = _Run(box, loops, count)
-        copies = list(_copies(archive, min(count, 60) * OBJECTS))
-        full = _bare(archive, copies)
-    with Orthanc(root / "empty") as archive:
-        empty = _bare(archive, copies)
-    return _figures(found, full, empty, count)
+            found = _Run(box, loops, archive, count)
+        return _figures(found, count)
 
 
 class _Loops:
@@ -80,26 +85,40 @@ class _Loops:
 
 
 class _Run:
-    """One backlog delivered."""
+    """One backlog delivered, and the anchor between its parts."""
 
-    def __init__(self, box: Box, loops: _Loops, count: int) -> None:
-        self._box = box
+    def __init__(self, box: Box, loops: _Loops, archive: Orthanc, count: int) -> None:
+        self._box, self._archive, self._count = box, archive, count
         sql = "SELECT min(id) AS first FROM outbox WHERE kind = 'correction'"
         self._first = (box.ledger.read_one(sql) or {})["first"]
         self._started = time.monotonic()
         self.at: list[float] = []  # seconds, when each fifth was proven
         self.memory: list[float] = []  # MB of the service then
+        self.bare: list[float] = []  # objects a second of the anchor after it
         self.overtook_s = self.again_s = self.working_s = 0.0
         for part in range(1, 6):
             self._until(count * part // 5)
             self.at.append(time.monotonic() - self._started)
             self.memory.append(self._megabytes())
+            self._anchor()
             if part == 2:
                 self.overtook_s = self._fresh(loops)
                 count += 1
             if part == 3:
                 self._kill(loops)
                 count += 1
+
+    def _anchor(self) -> None:
+        ledger, began = self._box.ledger, time.monotonic()
+        destination.pause(ledger, "archive", "bench")
+        while ledger.read_one(_UNDER_WAY):  # what was begun is finished, and counts
+            self._patience(began)
+        paused = time.monotonic()
+        self.bare.append(_bare(self._archive, min(self._count, 60) * OBJECTS))
+        destination.resume(ledger, "archive", "bench")
+        while ledger.read_one(_WAITING) and not ledger.read_one(_UNDER_WAY):
+            self._patience(paused)
+        self._started += time.monotonic() - paused
 
     def _fresh(self, loops: _Loops) -> float:
         seq, began = loops.correct(), time.monotonic()
@@ -141,7 +160,8 @@ class _Run:
         return float(process.memory_info().rss) / 1e6
 
 
-def _figures(run: _Run, bare: float, empty: float, count: int) -> list[Figure]:
+def _figures(run: _Run, count: int) -> list[Figure]:
+    bare = statistics.mean(run.bare)
     spans = [later - earlier for earlier, later in zip([0.0, *run.at], run.at, strict=False)]
     rate = count * OBJECTS / run.at[-1]
     what = f"backlog of {count} corrections ({OBJECTS} objects each, {AT_ONCE} at once)"
@@ -152,14 +172,14 @@ def _figures(run: _Run, bare: float, empty: float, count: int) -> list[Figure]:
             rate / bare,
             "×",
             0.8,
-            f"bare loop: {bare:.3g}/s",
+            f"bare loop: {bare:.3g}/s ({min(run.bare):.3g} to {max(run.bare):.3g})",
         ),
         figures.at_most(
             f"{what}: last fifth over second fifth, time", spans[4] / spans[1], "×", 1.2
         ),
         figures.plain(
-            "of it the archive's own: bare loop into an empty one over that into the full one",
-            empty / bare,
+            "the same of the archive alone: bare loop after the second fifth over after the last",
+            run.bare[1] / run.bare[4],
             "×",
         ),
         figures.at_most(
@@ -183,11 +203,13 @@ def _fill(box: Box, count: int) -> None:
     )
     box.ledger.db.conn.execute("UPDATE outbox SET state = 'proven' WHERE kind = 'sr'")
     box.ledger.db.conn.execute("UPDATE outbox SET destination = 'gone' WHERE state = 'proven'")
+    records.write_missing(box.ledger, box.spool)  # as they are on a box that decided so often
 
 
-def _bare(archive: Orthanc, objects: Sequence[pydicom.Dataset]) -> float:
-    """Return how many objects a second a plain loop stores."""
+def _bare(archive: Orthanc, count: int) -> float:
+    """Return how many objects a second a plain loop stores: what is there, under new UIDs."""
     client = Client(archive.url, "box", archive.password_file)
+    objects = list(_copies(archive, count))
     began = time.perf_counter()
     for dataset in objects:
         client.store_instances([dataset])
