@@ -1,8 +1,6 @@
 """A real box for tests: its services as processes, on free ports, in a directory of their own."""
 
-import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +12,7 @@ from typing import Any
 
 from appliance import pins
 from appliance.config import Settings, load
+from appliance.demo.ports import free_port
 from appliance.ledger import Ledger, user, worklist
 from appliance.spool import Spool
 
@@ -28,21 +27,6 @@ LOADED_MACHINE_S = 120.0  # a wait that long means broken, not slow
 def hashed_pin() -> str:
     """Return what a ledger keeps of `PIN`."""
     return pins.hashed(PIN)
-
-
-def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    # Not one of those that the kernel gives to outgoing connections (from 32768 on): until the
-    # service listens, some seconds later, another process would have taken it.
-    chance = random.SystemRandom()
-    while True:
-        port = chance.randrange(20000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 class Box:

@@ -5,7 +5,6 @@ AE title (ECHOCART), and keeps the first of two objects with one UID, as archive
 """
 
 import shutil
-import socket
 import subprocess
 import time
 from io import BytesIO
@@ -15,6 +14,7 @@ from types import TracebackType
 import pydicom
 import requests
 
+from appliance.demo.ports import free_port
 from appliance.dicomweb import Client
 from appliance.errors import ApplianceError
 
@@ -46,13 +46,6 @@ def _plugin() -> Path:
     raise NotInstalledError("start Orthanc", subject, "apt install orthanc-dicomweb")
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class Orthanc:
     """Context manager around one server.
 
@@ -70,7 +63,7 @@ class Orthanc:
         self.program = _program()
         self.root = root
         (root / "storage").mkdir(parents=True, exist_ok=True)
-        self.http_port, self.dicom_port = _free_port(), _free_port()
+        self.http_port, self.dicom_port = free_port(), free_port()
         self.password_file = root / "password"
         self.password_file.write_text(f"{PASSWORD}\n")
         text = _TEMPLATE.read_text()
