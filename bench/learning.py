@@ -72,6 +72,9 @@ def _pull(folder: Path, count: int) -> list[Figure]:
         same = (folder / "to" / "frames.csv").read_bytes() == (
             folder / "again" / "frames.csv"
         ).read_bytes()
+        frames = len(list((folder / "again").glob("masks/*.png")))
+    if frames != count * len(CORRECTED):
+        raise RuntimeError(f"{frames} frames pulled of {count} corrections")
     what = f"pull of {count} corrections of {size:.1f} MB"
     bare = "bare loop of WADO-RS by instance"
     return [

@@ -13,7 +13,6 @@ from appliance.dicomweb import Client
 from appliance.errors import ApplianceError
 
 _PULL = "pull corrections"
-_PAGE = 100  # studies asked for at once
 _STUDY, _DESCRIPTION, _MODALITY = "0020000D", "00081030", "00080060"
 _MACHINE = ("00081010", "00080070", "00081090")  # StationName, Manufacturer, ManufacturerModelName
 _HASH_DIGITS = 16  # of a StudyID, as appliance/sync/upstream.py writes it
@@ -105,23 +104,23 @@ class Archive:
         Descriptions are compared here: Orthanc takes a wildcard or a space that a client has
         percent-encoded, as dicomweb-client does, for the characters of its code.
         """
-        offset = 0
+        listed: set[str] = set()
         while True:
             with self._understood():
+                # Without a limit: Orthanc counts it before the offset where it filters, and
+                # would have no second page. Who sends less than all at once is asked for the rest.
                 page = self._client.search_for_studies(
-                    search_filters=wanted.filters,
-                    fields=["StudyDescription"],
-                    limit=_PAGE,
-                    offset=offset,
+                    search_filters=wanted.filters, fields=["StudyDescription"], offset=len(listed)
                 )
                 told = [(_text(item, _STUDY), _text(item, _DESCRIPTION)) for item in page]
-            for uid, text in told:
+            new = {uid: text for uid, text in told if uid not in listed}
+            if not new:
+                return
+            listed |= new.keys()
+            for uid, text in new.items():
                 head, _, model = text.partition(" of ")
                 if head == description and wanted.drawn_by(model):
                     yield uid
-            if len(page) < _PAGE:
-                return
-            offset += len(page)
 
     def has(self, StudyInstanceUID: str, wanted: Wanted) -> bool | None:
         """Tell whether a study is of the scanner and site asked for; None when it doesn't say."""
